@@ -8,24 +8,24 @@ import (
 )
 
 const (
-	// DefaultBuffer is Options.Buffer if that is 0: the longest message, and as much
-	// again that waits.
+	// DefaultBuffer is the default of Options.Buffer. It has room for the longest message,
+	// and for as many bytes again in messages that wait.
 	DefaultBuffer = 2 * MaxMessage
-	// DefaultServerBuffer is Server.Buffer if that is 0. Hosts send devices small
-	// messages; the results that a host is slow to read are larger.
+	// DefaultServerBuffer is the default of Server.Buffer. The messages of hosts are
+	// small; the results that wait for a host that reads slowly are larger.
 	DefaultServerBuffer = 64 << 20
 
-	// messageOverhead is what a message takes beside its bytes, so that empty ones count
-	// as well.
+	// messageOverhead is added to the length of each message, so that empty messages are
+	// counted as well.
 	messageOverhead = 256
 )
 
-// account counts the bytes that a connection keeps of what its peer sent. A nil account
-// bounds nothing.
+// account counts the bytes that a connection keeps for messages of its peer. A nil account
+// has no limit.
 type account struct {
 	mu      sync.Mutex
-	used    int // all of them
-	waiting int // those of messages on channels
+	used    int // all bytes
+	waiting int // bytes of messages that wait on channels or are being handled
 	limit   int
 	budget  *link.Budget
 	closed  bool
@@ -38,7 +38,7 @@ func newAccount(limit int, budget *link.Budget) *account {
 	return &account{limit: limit, budget: budget}
 }
 
-// largest returns the length of the longest message that may come.
+// largest returns the length of the longest message that the peer may send.
 func (a *account) largest() int {
 	if a == nil {
 		return MaxMessage
@@ -46,7 +46,8 @@ func (a *account) largest() int {
 	return min(MaxMessage, a.limit)
 }
 
-// take counts n more bytes, or returns an error that is ErrTooLarge.
+// take counts n more bytes. It returns an error that is ErrTooLarge if they exceed the
+// limit of the connection or the budget of all connections.
 func (a *account) take(n int) error {
 	if a == nil {
 		return nil
@@ -55,7 +56,7 @@ func (a *account) take(n int) error {
 	defer a.mu.Unlock()
 	switch {
 	case a.closed:
-		return nil // nothing is kept any more
+		return nil // a closed connection keeps no bytes
 	case a.used+n > a.limit:
 		return fmt.Errorf("%w: %d bytes are kept already", ErrTooLarge, a.used)
 	case !a.budget.Take(n):
@@ -65,7 +66,7 @@ func (a *account) take(n int) error {
 	return nil
 }
 
-// give returns n bytes.
+// give gives back n bytes that were taken.
 func (a *account) give(n int) {
 	if a == nil || n == 0 {
 		return
@@ -78,9 +79,9 @@ func (a *account) give(n int) {
 	}
 }
 
-// park counts n bytes that were taken as those of a message that waits. It reports false
-// if they are too many: messages that wait may take half of the limit, so that others can
-// still come. A message that waits alone may take more.
+// park marks n bytes that were taken as bytes of a message that waits. Waiting messages may
+// use half of the limit, so that the reader can still receive others. park returns false if
+// there is no room, except for the only message that waits: that one may be larger.
 func (a *account) park(n int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,7 +92,7 @@ func (a *account) park(n int) bool {
 	return true
 }
 
-// unpark returns n bytes of a message that has waited.
+// unpark gives back n bytes of a message that has waited.
 func (a *account) unpark(n int) {
 	a.mu.Lock()
 	a.waiting -= n
@@ -99,7 +100,7 @@ func (a *account) unpark(n int) {
 	a.give(n)
 }
 
-// close gives back what the connection still has of the budget.
+// close gives back all bytes that the connection has taken from the budget.
 func (a *account) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

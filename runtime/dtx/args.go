@@ -8,12 +8,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 )
 
-// Arguments stand in a dictionary of primitives whose keys are all null. It
-// begins with 16 bytes: u32 capacity of the sender's buffer, whose low byte is
-// the tag 0xF0; u32 0; u64 length of what follows.
+// The arguments of a call are a dictionary of primitives whose keys are all
+// null. It begins with a header of 16 bytes: u32 capacity of the sender's
+// buffer, whose low byte is the tag 0xF0; u32 0; u64 length of what follows.
 const (
 	auxHeaderSize = 16
-	auxCapacity   = 512 // the capacity is a multiple of it, less the header
+	auxCapacity   = 512 // the capacity and the header together are a multiple of it
 
 	maxArgs      = 1024 // arguments of a message
 	maxArgsDepth = 8    // dictionaries in dictionaries
@@ -22,8 +22,8 @@ const (
 // ArgKind is the tag of a primitive.
 type ArgKind uint8
 
-// Kinds of primitives. Only int32, int64, double and buffers have been seen; an
-// archived number may stand in the place of any of them.
+// Kinds of primitives. Of these, peers were observed to send int32, int64, double
+// and buffers. A peer may send an archived number in place of any number.
 const (
 	ArgString ArgKind = 1    // u32 length, UTF-8
 	ArgBuffer ArgKind = 2    // u32 length, an archive; empty for nil
@@ -36,7 +36,7 @@ const (
 	ArgDict   ArgKind = 0xF0 // u32 0, u64 length, keys and values in turn
 )
 
-// Arg is an argument as it is sent.
+// Arg is an argument as it is sent on the wire.
 type Arg struct {
 	Kind  ArgKind
 	Bits  uint64 // of a number
@@ -44,21 +44,22 @@ type Arg struct {
 	Pairs []Arg  // of a dictionary: keys and values in turn
 }
 
-// Int32 is an argument that is sent as a bare number. A few methods want it.
+// Int32 returns an argument that is sent as a number without an archive. A few
+// methods require this form.
 func Int32(v int32) Arg { return Arg{Kind: ArgInt32, Bits: uint64(uint32(v))} }
 
-// Int64 is an argument that is sent as a bare number.
+// Int64 returns an argument that is sent as a number without an archive.
 func Int64(v int64) Arg { return Arg{Kind: ArgInt64, Bits: uint64(v)} }
 
-// Double is an argument that is sent as a bare number.
+// Double returns an argument that is sent as a number without an archive.
 func Double(v float64) Arg { return Arg{Kind: ArgDouble, Bits: math.Float64bits(v)} }
 
-// Buffer is an argument that is sent as these bytes: an archive made elsewhere,
-// or nil if there are none.
+// Buffer returns an argument that is sent as the bytes b, which are an archive
+// that the caller made. An empty b stands for nil.
 func Buffer(b []byte) Arg { return Arg{Kind: ArgBuffer, Bytes: b} }
 
-// AppendArgs appends an argument list with its header, or nothing if there are
-// no arguments: the list is left out then.
+// AppendArgs appends an argument list with its header. A message without
+// arguments has no list, so AppendArgs appends nothing if args is empty.
 func AppendArgs(b []byte, args []Arg) []byte {
 	if len(args) == 0 {
 		return b
@@ -73,8 +74,8 @@ func AppendArgs(b []byte, args []Arg) []byte {
 	return b
 }
 
-// appendValues is AppendArgs for values: an Arg as it is, nil as an empty
-// buffer, anything else archived in place.
+// appendValues is AppendArgs for values. An Arg is appended as it is, nil as an
+// empty buffer, and any other value as a buffer with its archive.
 func appendValues(b []byte, values []any) ([]byte, error) {
 	if len(values) == 0 {
 		return b, nil
@@ -102,8 +103,8 @@ func appendValues(b []byte, values []any) ([]byte, error) {
 	return b, nil
 }
 
-// putArgsHeader fills in the header of a list. The capacity is what Apple's
-// writers say it is, a multiple of 512.
+// putArgsHeader fills in the header of a list. The capacity is computed as
+// Apple's programs do it, from a multiple of auxCapacity.
 func putArgsHeader(b []byte) {
 	room := (len(b)+auxCapacity-1)/auxCapacity*auxCapacity - auxHeaderSize
 	binary.LittleEndian.PutUint32(b, uint32(room))
@@ -147,15 +148,18 @@ func DecodeArgs(b []byte) ([]Arg, error) {
 		return nil, &Error{Err: fmt.Errorf("%w: %w", ErrPrimitive, err)}
 	}
 	args := a.Pairs[:0]
-	for i := 1; i < len(a.Pairs); i += 2 { // the keys say nothing
+	for i := 1; i < len(a.Pairs); i += 2 { // the keys are null
 		args = append(args, a.Pairs[i])
 	}
 	return args, nil
 }
 
+// argDecoder decodes an argument list. room is the number of keys and values
+// that it may still decode.
 type argDecoder struct{ room int }
 
-// dict reads a dictionary whose tag b begins with.
+// dict decodes the dictionary at the beginning of b and returns the bytes after
+// it.
 func (d *argDecoder) dict(b []byte, depth int) (Arg, []byte, error) {
 	if len(b) < auxHeaderSize || ArgKind(b[0]) != ArgDict {
 		return Arg{}, nil, fmt.Errorf("no dictionary")
@@ -177,7 +181,8 @@ func (d *argDecoder) dict(b []byte, depth int) (Arg, []byte, error) {
 			return Arg{}, nil, err
 		}
 		a.Pairs = append(a.Pairs, item)
-		if d.room--; d.room < 0 {
+		d.room--
+		if d.room < 0 {
 			return Arg{}, nil, fmt.Errorf("more than %d arguments", maxArgs)
 		}
 	}
@@ -191,7 +196,7 @@ func (d *argDecoder) arg(b []byte, depth int) (Arg, []byte, error) {
 	if len(b) < 4 {
 		return Arg{}, nil, fmt.Errorf("tag cut short")
 	}
-	a := Arg{Kind: ArgKind(b[0])} // the tag's upper bits are sizes at times
+	a := Arg{Kind: ArgKind(b[0])} // the upper bits of a tag may hold a size
 	width := 0
 	switch a.Kind {
 	case ArgDict:
@@ -204,7 +209,8 @@ func (d *argDecoder) arg(b []byte, depth int) (Arg, []byte, error) {
 	default:
 		return Arg{}, nil, fmt.Errorf("kind %d", a.Kind)
 	}
-	if b = b[4:]; len(b) < width {
+	b = b[4:]
+	if len(b) < width {
 		return Arg{}, nil, fmt.Errorf("value cut short")
 	}
 	switch width {
@@ -224,9 +230,9 @@ func (d *argDecoder) arg(b []byte, depth int) (Arg, []byte, error) {
 	return a, b, nil
 }
 
-// Value returns what the argument stands for: nil, a string, int64 or float64,
-// the value of an archive, the bytes of a buffer that is none, or a []any of a
-// dictionary's keys and values in turn.
+// Value returns the value of the argument: nil, a string, an int64 or a float64.
+// A buffer gives the value of its archive, or its bytes if it is not an archive.
+// A dictionary gives a []any with keys and values in turn.
 func (a Arg) Value(c *nskeyed.Classes) (any, error) {
 	switch a.Kind {
 	case ArgString:
@@ -259,12 +265,11 @@ func (a Arg) Value(c *nskeyed.Classes) (any, error) {
 	return nil, nil
 }
 
-// Args are the values of a call's arguments. The getters report false when an
-// argument is missing or of another type; which kind of number a peer sent makes
-// no difference to them.
+// Args are the values of a call's arguments. The getters return false if an
+// argument is missing or has another type. They accept a number of any kind.
 type Args []any
 
-// At returns an argument, nil if there is none.
+// At returns argument i, counted from 0, or nil if there is none.
 func (a Args) At(i int) any {
 	if i < 0 || i >= len(a) {
 		return nil
@@ -272,7 +277,8 @@ func (a Args) At(i int) any {
 	return a[i]
 }
 
-// Int returns a whole number; true and false count as 1 and 0.
+// Int returns an argument as an integer. It converts true to 1, false to 0, and
+// real numbers that are whole.
 func (a Args) Int(i int) (int64, bool) {
 	switch v := a.At(i).(type) {
 	case bool:
@@ -288,7 +294,7 @@ func (a Args) Int(i int) (int64, bool) {
 	}
 }
 
-// Bool returns a truth value; numbers count as true unless they are 0.
+// Bool returns an argument as a boolean. A number is true unless it is 0.
 func (a Args) Bool(i int) (bool, bool) {
 	if v, ok := a.At(i).(bool); ok {
 		return v, true
@@ -297,19 +303,19 @@ func (a Args) Bool(i int) (bool, bool) {
 	return ok && n != 0, ok
 }
 
-// Real returns a number.
+// Real returns an argument as a real number.
 func (a Args) Real(i int) (float64, bool) { return nskeyed.Real(a.At(i)) }
 
-// String returns a string.
+// String returns an argument that is a string.
 func (a Args) String(i int) (string, bool) { v, ok := a.At(i).(string); return v, ok }
 
-// Data returns bytes, which belong to the message.
+// Data returns an argument that is data. The bytes belong to the message.
 func (a Args) Data(i int) ([]byte, bool) { v, ok := a.At(i).([]byte); return v, ok }
 
-// Dict returns a dictionary.
+// Dict returns an argument that is a dictionary.
 func (a Args) Dict(i int) (nskeyed.Dict, bool) { v, ok := a.At(i).(nskeyed.Dict); return v, ok }
 
-// Array returns a list, of which sets count as one.
+// Array returns an argument that is an array or a set.
 func (a Args) Array(i int) ([]any, bool) {
 	switch v := a.At(i).(type) {
 	case []any:

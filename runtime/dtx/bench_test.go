@@ -22,7 +22,8 @@ func BenchmarkDispatch(b *testing.B) {
 			if _, ok := args.String(0); !ok || err != nil {
 				b.Errorf("arguments %v, %v", args, err)
 			}
-			if n++; n%batch == 0 {
+			n++
+			if n%batch == 0 {
 				taken <- struct{}{}
 			}
 			return nil, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// ErrLater is what a Handler returns that answers with Incoming.Reply itself,
-// now or later.
+// ErrLater is returned by a Handler that sends the answer itself, with
+// Incoming.Reply, before or after it returns.
 var ErrLater = errors.New("dtx: answered later")
 
 // Incoming is a message that the peer sent on a channel: a call, or an event.
@@ -22,7 +22,7 @@ type Incoming struct {
 
 	conn    *Conn
 	code    int32
-	taken   int // bytes that it has of the connection's account
+	taken   int // bytes counted on the connection's account for this message
 	replied atomic.Bool
 }
 
@@ -43,14 +43,14 @@ func (in *Incoming) Args() (Args, error) {
 	return args, nil
 }
 
-// Object returns the payload as a value: of an archive its object, of a plain
-// property list that, of anything else the bytes, and nil of nothing.
+// Object returns the payload as a value, as Message.Object does, with the
+// classes of the connection.
 func (in *Incoming) Object() (any, error) { return in.Message.Object(in.conn.opts.Classes) }
 
-// Size returns how many bytes the arguments and the payload have.
+// Size returns the length of the arguments and the payload in bytes.
 func (m *Message) Size() int { return len(m.Aux) + len(m.Payload) }
 
-// Bytes returns the payload, expanded if it came compressed.
+// Bytes returns the payload. It expands a compressed one.
 func (m *Message) Bytes() ([]byte, error) {
 	if m.Type == Compressed {
 		return Decompress(m.Payload)
@@ -58,8 +58,9 @@ func (m *Message) Bytes() ([]byte, error) {
 	return m.Payload, nil
 }
 
-// Object returns the payload as a value: of an archive its object, of a plain
-// property list that, of anything else the bytes, and nil of nothing.
+// Object returns the payload as a value. An archive gives the object in it, a
+// plain property list gives its value, and any other payload gives its bytes.
+// Object returns nil if there is no payload.
 func (m *Message) Object(c *nskeyed.Classes) (any, error) {
 	b, err := m.Bytes()
 	if err != nil || len(b) == 0 {
@@ -69,9 +70,10 @@ func (m *Message) Object(c *nskeyed.Classes) (any, error) {
 	return v, err
 }
 
-// Reply answers a call: with nil as an acknowledgement, with an *nskeyed.NSError
-// as refusal, with anything else archived. It does nothing if no reply is
-// expected. A value that cannot be archived is answered with a refusal.
+// Reply answers a call. A nil v is sent as an acknowledgement, an
+// *nskeyed.NSError as a refusal, and any other value as an archive. If v cannot
+// be archived, Reply sends a refusal and returns an error. It does nothing if the
+// peer expects no reply or has got one already.
 func (in *Incoming) Reply(ctx context.Context, v any) error {
 	if !in.ExpectsReply || in.replied.Swap(true) {
 		return nil
@@ -104,21 +106,22 @@ func (in *Incoming) send(ctx context.Context, v any, force bool) error {
 	return nil
 }
 
-// refuse and ack are the reader's answers, which do not wait.
+// refuse sends a refusal on behalf of the reader: it does not wait for room.
 func (in *Incoming) refuse(err *nskeyed.NSError) {
 	if in.ExpectsReply && !in.replied.Swap(true) {
 		_ = in.send(in.conn.ctx, err, true)
 	}
 }
 
+// ack sends an acknowledgement on behalf of the reader: it does not wait for room.
 func (in *Incoming) ack() {
 	if in.ExpectsReply && !in.replied.Swap(true) {
 		_ = in.send(in.conn.ctx, nil, true)
 	}
 }
 
-// Call calls a method of the peer and returns its value, nil if it has none.
-// Arguments are archived, but for nil and those that are an Arg.
+// Call calls a method of the peer and returns its result, or nil if it has none.
+// Arguments are archived, except for nil and arguments of type Arg.
 func (ch *Channel) Call(ctx context.Context, selector string, args ...any) (any, error) {
 	m, err := ch.CallMessage(ctx, selector, args...)
 	if err != nil {
@@ -131,7 +134,7 @@ func (ch *Channel) Call(ctx context.Context, selector string, args ...any) (any,
 	return v, nil
 }
 
-// CallMessage is Call for a reply that the caller decodes.
+// CallMessage is like Call, but returns the reply without decoding it.
 func (ch *Channel) CallMessage(
 	ctx context.Context, selector string, args ...any,
 ) (*Message, error) {
@@ -165,7 +168,7 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 	if err != nil {
 		return nil, err
 	}
-	// A reply that is there counts even if something else ends now.
+	// A reply that has arrived is returned even if ctx or the channel ends as well.
 	select {
 	case r := <-reply:
 		return answer(r)
@@ -183,7 +186,7 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 	}
 }
 
-// answer refuses a reply of a type that answers nothing.
+// answer returns the reply, or an error if its type is not that of a reply.
 func answer(m *Message) (*Message, error) {
 	if m.Type == Dispatch || m.Type == Barrier || m.Type > Proxied {
 		return nil, link.Malformed("reply of type " + m.Type.String())
@@ -203,8 +206,8 @@ func (c *Conn) failure(m *Message) error {
 	return Refuse(Domain, 1, fmt.Sprintf("error reply holds %T", v))
 }
 
-// Send calls a method of the peer and does not wait for it. It may wait for
-// room when the peer reads slowly.
+// Send calls a method of the peer and does not wait for its result. It may wait
+// for room in the outbox if the peer reads slowly.
 func (ch *Channel) Send(ctx context.Context, selector string, args ...any) error {
 	d, err := ch.conn.encodeCall(ch.code, selector, args)
 	if err == nil {
@@ -227,7 +230,7 @@ func (ch *Channel) SendObject(ctx context.Context, t Type, v any) error {
 	return ch.SendBytes(ctx, t, b)
 }
 
-// SendBytes sends an event that is bytes.
+// SendBytes sends an event whose payload is b.
 func (ch *Channel) SendBytes(ctx context.Context, t Type, b []byte) error {
 	if err := ch.enqueue(ctx, &Message{Channel: ch.code, Type: t, Payload: b}); err != nil {
 		return &Error{Op: "send", Subject: t.String(), Err: err}
@@ -245,23 +248,24 @@ func (ch *Channel) enqueue(ctx context.Context, m *Message) error {
 	return ch.conn.enqueue(ctx, m, nil, false)
 }
 
-// draft is a message while it is encoded, with the memory for it.
+// draft is a message that is being encoded, with the memory for its parts.
 type draft struct {
 	Message
 	buf []byte
 }
 
-// draft returns one that is empty, until release.
+// draft returns an empty draft. The caller gives it back with release.
 func (c *Conn) draft() *draft { return c.drafts.Get().(*draft) }
 
 func (c *Conn) release(d *draft) {
 	d.Message = Message{}
-	if d.buf = d.buf[:0]; cap(d.buf) <= maxSpare {
+	d.buf = d.buf[:0]
+	if cap(d.buf) <= maxSpare {
 		c.drafts.Put(d)
 	}
 }
 
-// archive makes v all that is in the draft's memory.
+// archive replaces the contents of the draft's memory with the archive of v.
 func (d *draft) archive(v any) error {
 	b, err := nskeyed.Append(d.buf[:0], v)
 	if err == nil {
@@ -270,7 +274,7 @@ func (d *draft) archive(v any) error {
 	return err
 }
 
-// encodeCall makes a call, which release gives back.
+// encodeCall encodes a call. The caller gives the draft back with release.
 func (c *Conn) encodeCall(code int32, selector string, args []any) (*draft, error) {
 	d := c.draft()
 	b, err := appendValues(d.buf, args)
@@ -287,8 +291,8 @@ func (c *Conn) encodeCall(code int32, selector string, args []any) (*draft, erro
 	return d, nil
 }
 
-// appendSelector appends the archive of a selector. Those that were used are
-// remembered.
+// appendSelector appends the archive of a selector. The connection keeps the
+// archives of selectors that were used before.
 func (c *Conn) appendSelector(b []byte, selector string) ([]byte, error) {
 	c.mu.Lock()
 	known, ok := c.archives[selector]

@@ -8,32 +8,32 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Handler answers what the peer sends on a channel, one message after the
-// other. The result answers a call: nil as an acknowledgement, an error as
-// refusal, anything else archived. Of messages that expect no reply it is
-// dropped. ctx ends with the connection.
+// Handler handles the messages that the peer sends on a channel, one after the
+// other. The result answers a call: a nil result is sent as an acknowledgement,
+// an error as a refusal, and any other value as an archive. The result is dropped
+// if the message expects no reply. ctx ends with the connection.
 type Handler interface {
 	Handle(ctx context.Context, in *Incoming) (any, error)
 }
 
-// HandlerFunc is a function as a Handler.
+// HandlerFunc adapts a function to the Handler interface.
 type HandlerFunc func(ctx context.Context, in *Incoming) (any, error)
 
 // Handle calls f.
 func (f HandlerFunc) Handle(ctx context.Context, in *Incoming) (any, error) { return f(ctx, in) }
 
-// Limits of what waits on a channel.
+// Default limits of the messages that wait on a channel.
 const (
 	DefaultQueue      = 4096
 	DefaultQueueBytes = 64 << 20
 )
 
-// ChannelOptions say what becomes of the messages on a channel. The zero value
-// keeps them for Next.
+// ChannelOptions say who handles the messages on a channel. With the zero value
+// they wait until they are taken with Next.
 type ChannelOptions struct {
-	Handler    Handler // nil: Next takes them
-	Queue      int     // messages that may wait, 0 is DefaultQueue
-	QueueBytes int     // and their size, 0 is DefaultQueueBytes
+	Handler    Handler // nil means that messages are taken with Next
+	Queue      int     // number of messages that may wait; 0 means DefaultQueue
+	QueueBytes int     // total size of these messages; 0 means DefaultQueueBytes
 }
 
 // Channel is one of the many conversations on a connection.
@@ -41,7 +41,7 @@ type Channel struct {
 	conn       *Conn
 	code       int32 // positive if this side opened it
 	identifier string
-	deaf       bool // takes no messages: channel 0 without Options.Control
+	deaf       bool // refuses all messages: channel 0 without Options.Control
 	ctx        context.Context
 	cancel     context.CancelFunc
 
@@ -49,9 +49,9 @@ type Channel struct {
 	queue   *link.Queue[*Incoming] // it ends when the channel is closed
 }
 
-// over says until when calls may wait on the channel, and usable whether they
-// may be made. Channel 0 that overflowed receives no more; what DTX itself
-// sends on it goes on as long as the connection does.
+// over returns a channel that is closed when calls on ch must stop waiting.
+// Channel 0 is special: when it has overflowed it receives no messages any more,
+// but DTX itself sends calls on it until the connection ends.
 func (ch *Channel) over() <-chan struct{} {
 	if ch.code == 0 {
 		return ch.conn.done
@@ -59,6 +59,8 @@ func (ch *Channel) over() <-chan struct{} {
 	return ch.Done()
 }
 
+// usable returns nil if calls may be made on ch, or else the reason why not. It
+// treats channel 0 as over does.
 func (ch *Channel) usable() error {
 	if ch.code == 0 {
 		return ch.conn.Err()
@@ -77,7 +79,7 @@ func newChannel(c *Conn, code int32, identifier string) *Channel {
 	return ch
 }
 
-// take sets what becomes of messages and starts the handler.
+// take applies the options and starts the handler, if there is one.
 func (ch *Channel) take(o ChannelOptions) {
 	if o.Queue <= 0 {
 		o.Queue = DefaultQueue
@@ -92,8 +94,9 @@ func (ch *Channel) take(o ChannelOptions) {
 	}
 }
 
-// goWhileOpen starts a goroutine that Close waits for, unless the connection is
-// over. While it runs it counts in count, if that is not nil.
+// goWhileOpen runs f on a goroutine that Conn.Close waits for. It returns false
+// and starts nothing if the connection is over. If count is not nil, it is
+// increased while f runs.
 func (c *Conn) goWhileOpen(f func(), count *int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,8 +117,8 @@ func (c *Conn) goWhileOpen(f func(), count *int) bool {
 	return true
 }
 
-// Open asks the peer for a channel. It is there before the peer knows of it, so
-// that no event is missed.
+// Open asks the peer to open a channel. The channel is registered before the
+// request is sent, so that no event is lost.
 func (c *Conn) Open(ctx context.Context, identifier string, o ChannelOptions) (*Channel, error) {
 	c.mu.Lock()
 	if c.opened == 1<<31-1 {
@@ -146,7 +149,7 @@ func (c *Conn) Open(ctx context.Context, identifier string, o ChannelOptions) (*
 	return ch, nil
 }
 
-// Identifier returns what the channel was asked for as.
+// Identifier returns the identifier that the channel was opened with.
 func (ch *Channel) Identifier() string { return ch.identifier }
 
 // Code returns the channel's number: positive if this side opened it, negative
@@ -156,17 +159,18 @@ func (ch *Channel) Code() int32 { return ch.code }
 // Conn returns the connection of the channel.
 func (ch *Channel) Conn() *Conn { return ch.conn }
 
-// Context ends when the channel is closed, by whomever.
+// Context returns a context that ends when either side closes the channel.
 func (ch *Channel) Context() context.Context { return ch.ctx }
 
-// Done is closed when the channel is.
+// Done returns a Go channel that is closed when ch is closed.
 func (ch *Channel) Done() <-chan struct{} { return ch.queue.Ended() }
 
-// Err returns why the channel is closed, nil while it is not.
+// Err returns the reason why the channel was closed, or nil while it is open.
 func (ch *Channel) Err() error { return ch.queue.Err() }
 
-// Go runs f, which sends events as a rule, until the channel is closed. It
-// reports whether it still could. Close of the connection waits for f.
+// Go runs f on a new goroutine, with a context that ends when the channel is
+// closed. Usually f sends events. Go reports whether f was started; it is not if
+// the connection is over. Conn.Close waits for f.
 func (ch *Channel) Go(f func(ctx context.Context)) bool {
 	return ch.ctx.Err() == nil && ch.conn.goWhileOpen(func() { f(ch.ctx) }, nil)
 }
@@ -190,9 +194,9 @@ func (ch *Channel) end(err error) {
 	ch.cancel()
 }
 
-// push queues a message. It is the reader's, and never waits: a channel that nobody
-// empties is closed, the others go on. It reports false if the bytes taken for the message
-// are still the reader's to give back.
+// push queues a message. Only the reader calls it, so it never waits: a channel whose
+// queue is full is closed, and the other channels go on. push returns false if the reader
+// must give back the bytes that it took for the message.
 func (ch *Channel) push(in *Incoming) bool {
 	switch {
 	case ch.deaf && in.Type == Barrier:
@@ -214,7 +218,7 @@ func (ch *Channel) push(in *Incoming) bool {
 	} else {
 		ch.overflow(in)
 	}
-	return parked // and given back already
+	return parked // if it was parked, its bytes were given back by unpark
 }
 
 func (ch *Channel) overflow(in *Incoming) {
@@ -223,13 +227,13 @@ func (ch *Channel) overflow(in *Incoming) {
 	ch.end(ErrOverflow)
 	in.refuse(Refuse(Domain, 1, "the channel is closed"))
 	if ch.code == 0 {
-		return // stays known, so that later calls are refused the same way
+		return // stays registered, so that later calls are refused in the same way
 	}
 	c.unregister(ch.code)
 	c.sayCancelled(ch.code)
 }
 
-// sayCancelled tells the peer that a channel is closed, without waiting.
+// sayCancelled tells the peer that a channel is closed. It does not wait.
 func (c *Conn) sayCancelled(code int32) {
 	d, err := c.encodeCall(0, selCancelChannel, []any{Int32(code)})
 	if err != nil {
@@ -239,8 +243,8 @@ func (c *Conn) sayCancelled(code int32) {
 	_ = c.enqueue(c.ctx, &d.Message, nil, true)
 }
 
-// next waits for a message. Barriers are answered on the way: everything before
-// them was taken.
+// next waits for the next message that is not a barrier. It answers a barrier
+// when it finds one, because all earlier messages were taken by then.
 func (ch *Channel) next(ctx context.Context) (*Incoming, error) {
 	for {
 		in, err := ch.queue.Pop(ctx)
@@ -255,20 +259,20 @@ func (ch *Channel) next(ctx context.Context) (*Incoming, error) {
 	}
 }
 
-// Next returns the next message of a channel without a Handler. Calls that
-// expect a reply have to be answered with Incoming.Reply. What was queued when
-// the channel was closed still comes before the error.
+// Next returns the next message of a channel without a Handler. The caller must
+// answer calls that expect a reply with Incoming.Reply. After the channel was
+// closed, Next returns the messages that are still queued, and then an error.
 func (ch *Channel) Next(ctx context.Context) (*Incoming, error) {
 	in, err := ch.next(ctx)
 	if err != nil {
 		return nil, &Error{Op: "receive", Subject: ch.identifier, Err: err}
 	}
-	ch.conn.memory.unpark(in.taken) // the caller's from now on
+	ch.conn.memory.unpark(in.taken) // the caller owns the message from now on
 	return in, nil
 }
 
-// serve runs the handler. It goes on after the peer left or cancelled, so that
-// what was asked for last is done.
+// serve runs the handler for each message. When the peer has left or cancelled
+// the channel, serve still handles the messages that are queued.
 func (ch *Channel) serve() {
 	c := ch.conn
 	for {
@@ -281,12 +285,12 @@ func (ch *Channel) serve() {
 	}
 }
 
-// handle runs the handler for one message. A call is not begun while the peer does not
-// read: its result would have to wait.
+// handle runs the handler for one message. It does not begin a call while the outbox is
+// full because the peer does not read: the result could not be sent.
 func (ch *Channel) handle(in *Incoming) {
 	c := ch.conn
 	if in.ExpectsReply {
-		_ = c.out.room(c.ctx, c.done) // after the end, what was asked for is still done
+		_ = c.out.room(c.ctx, c.done) // the call is handled even if the connection has ended
 	}
 	v, err := ch.handler.Handle(c.ctx, in)
 	if errors.Is(err, ErrLater) {

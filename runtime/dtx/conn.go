@@ -24,8 +24,8 @@ const (
 
 	maxSelector   = 64 << 10 // longest archive of a selector
 	maxIdentifier = 4 << 10  // longest identifier of a channel that the peer opens
-	// maxControl bounds the arguments of a message of DTX itself, and those of all
-	// notifications of capabilities together.
+	// maxControl bounds the arguments of a control message. It also bounds the arguments
+	// of all notifications of capabilities together.
 	maxControl = 1 << 20
 )
 
@@ -42,9 +42,9 @@ const (
 	CapabilityConnection  = "com.apple.private.DTXConnection"
 )
 
-// DefaultCapabilities is what a side publishes that has nothing else to say. It
-// asks not to be sent compressed messages, which it would understand: they cost
-// the device time, and a cable is fast.
+// DefaultCapabilities returns the capabilities that a side publishes by default.
+// They ask the peer not to compress messages. This package can decompress them,
+// but compression costs the device time, and a cable is fast.
 func DefaultCapabilities() nskeyed.Dict {
 	return nskeyed.Dict{
 		{Key: CapabilityCompression, Value: int64(0)}, {Key: CapabilityConnection, Value: int64(1)},
@@ -56,32 +56,31 @@ type Options struct {
 	// Capabilities are published at once, as the first message. nil means
 	// DefaultCapabilities.
 	Capabilities nskeyed.Dict
-	// Silent connections publish nothing, as hosts of the accessibility audit
-	// daemon do.
+	// Silent publishes no capabilities, as hosts of the accessibility audit daemon do.
 	Silent bool
-	// Classes decode objects beside those of Foundation.
+	// Classes decode objects of classes that are not part of Foundation.
 	Classes *nskeyed.Classes
-	// Control says who takes what the peer sends on channel 0 beside the
-	// messages of DTX itself. With nil, calls are refused as unknown.
+	// Control returns the options of channel 0: who handles the messages on it that
+	// are not control messages. If it is nil, calls are refused as unknown.
 	Control func(ch *Channel) ChannelOptions
-	// Accept decides on a channel that the peer opens: it returns what to do
-	// with its messages, or the error to refuse with. It must not wait, and may
-	// send on the channel only later. With nil, all are refused.
+	// Accept decides about a channel that the peer opens. It returns the options of
+	// the channel, or an error to refuse it. It must not wait, and must not send on
+	// the channel before it has returned. If it is nil, all channels are refused.
 	Accept func(ch *Channel) (ChannelOptions, error)
-	// Buffer bounds the bytes that the connection keeps of what the peer sent: messages
-	// that have not come in full, those that wait on channels or are being handled, and
-	// answers for which there is no room because it does not read. Half of it is for
-	// messages that wait; a channel whose message finds no room there overflows. 0 is
+	// Buffer bounds the bytes that the connection keeps because of its peer: messages
+	// that are incomplete, messages that wait on channels or are being handled, and
+	// answers that cannot be sent because the peer does not read. Messages that wait may
+	// use half of it; a channel overflows if there is no room for its message. 0 means
 	// DefaultBuffer.
 	Buffer int
-	// Budget bounds the same bytes for several connections together; nil means no bound.
+	// Budget bounds these bytes for several connections together; nil means no bound.
 	Budget *link.Budget
 	// Logger is silent if nil.
 	Logger *slog.Logger
 }
 
-// Conn is one side of a DTX connection; both use it alike. Its methods may be
-// called by several goroutines at once, and none but Close waits for a Handler.
+// Conn is one end of a DTX connection. Hosts and devices use it in the same way.
+// Its methods may be called concurrently. Only Close waits for handlers.
 type Conn struct {
 	nc      net.Conn
 	opts    Options
@@ -96,29 +95,29 @@ type Conn struct {
 
 	memory *account
 
-	selectors map[string]string // archive to selector; the reader's
-	capsSize  int               // arguments of the capabilities that were learnt; the reader's
+	selectors map[string]string // by archive; only the reader uses it
+	capsSize  int               // size of all capabilities so far; only the reader uses it
 
 	mu       sync.Mutex
 	channels map[int32]*Channel
 	calls    map[callKey]chan *Message
-	archives map[string][]byte // selector to archive
-	opened   int32             // codes given out
-	serving  int               // handlers that run, also those of channels that are cancelled
+	archives map[string][]byte // by selector
+	opened   int32             // code of the last channel that this side opened
+	serving  int               // handlers that run, including those of cancelled channels
 	err      error             // why the connection is over
-	drop     bool              // Close came first: what is queued is not handled
+	drop     bool              // ended by Close: queued messages are not handled
 	caps     nskeyed.Dict
 	capsOnce sync.Once
 	capsSeen chan struct{}
 }
 
-// callKey finds the call that a reply belongs to.
+// callKey identifies the call that a reply belongs to.
 type callKey struct {
 	code int32
 	id   uint32
 }
 
-// New starts a connection on nc, which belongs to it from now on.
+// New starts a connection on nc. The Conn owns nc and closes it.
 func New(nc net.Conn, o Options) *Conn {
 	c := &Conn{
 		nc: nc, opts: o, log: o.Logger,
@@ -164,11 +163,11 @@ func (c *Conn) publish() {
 	_ = c.enqueue(c.ctx, &d.Message, nil, true)
 }
 
-// Control returns channel 0, which exists from the beginning.
+// Control returns channel 0, which always exists.
 func (c *Conn) Control() *Channel { return c.control }
 
-// Capabilities waits for what the peer publishes. A peer may publish more than
-// once; later entries replace earlier ones.
+// Capabilities waits until the peer has published its capabilities and returns
+// them. A peer may publish more than once; later entries replace earlier ones.
 func (c *Conn) Capabilities(ctx context.Context) (nskeyed.Dict, error) {
 	select {
 	case <-c.capsSeen:
@@ -186,19 +185,19 @@ func (c *Conn) Capabilities(ctx context.Context) (nskeyed.Dict, error) {
 	return append(nskeyed.Dict(nil), c.caps...), nil
 }
 
-// Done is closed when the connection is over.
+// Done returns a channel that is closed when the connection is over.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err returns why the connection is over, nil while it is not. Whatever the
-// reason, it is a net.ErrClosed as well.
+// Err returns the reason why the connection is over, or nil while it is open. The
+// error is also a net.ErrClosed, whatever the reason.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close sends what is still to be sent, ends all calls and channels, and waits
-// for handlers. A Handler must not call it.
+// Close sends the messages that wait in the outbox, ends all calls and channels,
+// and waits for handlers. A Handler must not call it.
 func (c *Conn) Close() error {
 	c.fail(net.ErrClosed, true)
 	c.wg.Wait()
@@ -206,7 +205,7 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// fail ends the connection. The first reason counts.
+// fail ends the connection. It does nothing if the connection has ended already.
 func (c *Conn) fail(err error, byClose bool) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -232,8 +231,8 @@ func (c *Conn) fail(err error, byClose bool) {
 	c.out.close(c.nc, byClose)
 }
 
-// read is the one reader. It hands messages on and never waits for who takes
-// them, or for the writer.
+// read is the only reader of the network connection. It hands messages to calls
+// and channels, and never waits for them or for the writer.
 func (c *Conn) read() {
 	defer c.wg.Done()
 	r := NewReader(bufio.NewReaderSize(c.nc, readBuffer))
@@ -261,12 +260,12 @@ func readError(err error) error {
 	return err
 }
 
-// dispatch hands a message to the call or channel that it is for. It reports whether the
-// message waits there, so that the bytes taken for it stay counted.
+// dispatch hands a message to its call or channel. It returns true if the message waits on
+// a channel, in which case the bytes taken for it remain counted.
 func (c *Conn) dispatch(m *Message, taken int) (kept bool) {
 	code := m.Channel
 	if m.Conversation%2 == 0 {
-		code = -code // positive on the wire: the sender opened it
+		code = -code // on the wire it is positive if the sender opened the channel
 	}
 	if m.Conversation%2 == 1 {
 		c.logReceived(m, code, "")
@@ -305,8 +304,8 @@ func (c *Conn) logReceived(m *Message, code int32, selector string) {
 	}
 }
 
-// reply hands a reply to its call. Nobody waits for late ones and second ones,
-// which some peers send, and those that do not follow on a call.
+// reply hands a reply to the call that waits for it. It ignores all other replies:
+// late ones, repeated ones, and those that do not answer a call.
 func (c *Conn) reply(code int32, m *Message) {
 	if m.Conversation != 1 {
 		c.log.Debug("reply in no conversation", "id", m.ID, "conversation", m.Conversation)
@@ -321,11 +320,11 @@ func (c *Conn) reply(code int32, m *Message) {
 		c.log.Debug("reply without a call", "channel", code, "id", m.ID)
 		return
 	}
-	ch <- m // has room for one, and gets one
+	ch <- m // does not block: ch has room for one message and gets only this one
 }
 
-// selector decodes the payload of a call. Archives of the selectors that were
-// seen are remembered: there are few.
+// selector decodes the payload of a call. It keeps the archives that it has
+// decoded, because a peer uses few different selectors.
 func (c *Conn) selector(b []byte) (string, error) {
 	if s, ok := c.selectors[string(b)]; ok {
 		return s, nil
@@ -347,8 +346,8 @@ func (c *Conn) selector(b []byte) (string, error) {
 	return s, nil
 }
 
-// controlMessage serves the messages of DTX itself, and reports whether in is
-// one.
+// controlMessage handles in if it is a control message, and reports whether it
+// is one.
 func (c *Conn) controlMessage(in *Incoming) bool {
 	var serve func(Args) error
 	switch in.Selector {
@@ -382,16 +381,16 @@ func (c *Conn) serveControl(in *Incoming, serve func(Args) error) error {
 	return serve(args)
 }
 
-// learn adds to the peer's capabilities, which came in arguments of size bytes.
+// learn adds the capabilities in args, whose encoded size is size bytes.
 func (c *Conn) learn(args Args, size int) error {
 	caps, ok := args.Dict(0)
 	if !ok {
 		return link.Malformed("capabilities are not dictionary")
 	}
-	if c.capsSize += size; c.capsSize > maxControl {
-		c.capsSize -= size
+	if c.capsSize+size > maxControl {
 		return fmt.Errorf("%w: capabilities", ErrTooLarge)
 	}
+	c.capsSize += size
 	c.mu.Lock()
 	for _, p := range caps {
 		c.caps = setPair(c.caps, p)
@@ -401,9 +400,10 @@ func (c *Conn) learn(args Args, size int) error {
 	return nil
 }
 
-// maxCapabilities bounds what repeated notifications may add up to.
+// maxCapabilities is the number of capabilities that are kept of all notifications.
 const maxCapabilities = 4096
 
+// setPair sets an entry of d, unless its key is not a string or d is full.
 func setPair(d nskeyed.Dict, p nskeyed.Pair) nskeyed.Dict {
 	name, ok := p.Key.(string)
 	if !ok {
@@ -421,8 +421,8 @@ func setPair(d nskeyed.Dict, p nskeyed.Pair) nskeyed.Dict {
 	return append(d, p)
 }
 
-// accept registers a channel that the peer opens. The acknowledgement follows,
-// so that no message can come before the channel is there.
+// accept registers a channel that the peer opens. The caller acknowledges the
+// request afterwards, so that the channel exists before its first message.
 func (c *Conn) accept(args Args) error {
 	code, ok := args.Int(0)
 	if !ok || code <= 0 || code > 1<<31-1 {
@@ -455,13 +455,13 @@ func (c *Conn) accept(args Args) error {
 	return c.register(ch, o)
 }
 
-// UnknownChannel is the answer to a channel request that nobody serves.
+// UnknownChannel returns the refusal of a channel whose identifier is unknown.
 func UnknownChannel(identifier string) *nskeyed.NSError {
 	text := "Unable to find a service for channel '" + link.Clip(identifier) + "'"
 	return Refuse(Domain, 1, text)
 }
 
-// register makes a channel reachable, unless the connection is over.
+// register adds a channel, or returns an error if the connection is over.
 func (c *Conn) register(ch *Channel, o ChannelOptions) error {
 	c.mu.Lock()
 	if c.err != nil {
@@ -476,8 +476,8 @@ func (c *Conn) register(ch *Channel, o ChannelOptions) error {
 	return nil
 }
 
-// cancelled closes channels on the peer's word. Codes are as the sender counts:
-// positive for channels that it opened. Some peers name several in one call.
+// cancelled closes the channels that the peer cancels. A code is positive if the
+// peer opened the channel. One call may name several channels.
 func (c *Conn) cancelled(args Args) error {
 	for i := range args {
 		code, ok := args.Int(i)

@@ -14,38 +14,41 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Server is the side that a device plays. It publishes its capabilities without
-// waiting for those of the host, which some hosts never send, and serves the
-// channels that the host opens. The zero value refuses them all.
+// Server is the device side. It publishes its capabilities without waiting for
+// those of the host, because some hosts never send any, such as the DVT tools of
+// idevice. It serves the channels that the host opens. The zero value refuses all
+// channels.
 type Server struct {
 	// Capabilities are published first. nil means DefaultCapabilities.
 	Capabilities nskeyed.Dict
-	// Channels make a Handler for a channel that the host opens, by identifier.
-	// A host may open an identifier more than once: each channel has its own. A
-	// maker must not wait, and keeps ch if it means to send events later.
+	// Channels holds, by identifier, a function that makes the Handler of a channel
+	// that the host opens. A host may open several channels with one identifier;
+	// each has its own Handler. The function must not wait. It keeps ch if it wants
+	// to send events later.
 	Channels map[string]func(ch *Channel) Handler
-	// Control makes the Handler of channel 0, on which the accessibility audit
-	// daemon does everything. May be nil.
+	// Control makes the Handler of channel 0. The accessibility audit daemon uses
+	// only this channel. It may be nil.
 	Control func(ch *Channel) Handler
-	// Connected runs on its own goroutine for each connection until ctx ends,
-	// which is when the connection does: for a device that calls its host. May
-	// be nil.
+	// Connected is called on a goroutine of its own for each connection. It is for
+	// a device that calls its host. ctx ends with the connection. It may be nil.
 	Connected func(ctx context.Context, c *Conn)
-	// Hold delays what is sent first until the host has sent something, or so
-	// much time passed. Where TLS ends with the handshake, some hosts lose what
-	// arrives along with the end of it; 200 ms suits them.
+	// Hold is the longest time for which the first message waits until the host has
+	// sent something. It is for services that use TLS for the handshake only: go-ios
+	// loses bytes that arrive together with the end of the handshake. 200 ms is
+	// enough for it.
 	Hold time.Duration
-	// Classes decode objects beside those of Foundation.
+	// Classes decode objects of classes that are not part of Foundation.
 	Classes *nskeyed.Classes
 	// Buffer is Options.Buffer for each connection; 0 is DefaultServerBuffer.
 	Buffer int
-	// Budget bounds what all hosts together send that is kept; nil means no bound.
+	// Budget is Options.Budget, shared by all connections; nil means no bound.
 	Budget *link.Budget
 	// Logger is silent if nil.
 	Logger *slog.Logger
 }
 
-// Serve serves one host until it leaves, which is not an error, or ctx ends.
+// Serve serves one host until it disconnects or ctx ends. It returns nil if the
+// host disconnects.
 func (s *Server) Serve(ctx context.Context, nc net.Conn) error {
 	if s.Hold > 0 {
 		held, err := hold(ctx, nc, s.Hold)
@@ -77,7 +80,8 @@ func (s *Server) run(ctx context.Context, c *Conn) error {
 	var err error
 	select {
 	case <-c.Done():
-		if err = c.Err(); errors.Is(err, ErrPeerClosed) {
+		err = c.Err()
+		if errors.Is(err, ErrPeerClosed) {
 			err = nil
 		}
 	case <-ctx.Done():
@@ -90,8 +94,8 @@ func (s *Server) run(ctx context.Context, c *Conn) error {
 	return nil
 }
 
-// accept makes the handler of a channel. The text for an unknown identifier is
-// free, programs show it at most.
+// accept makes the handler of a channel. No program depends on the text of the
+// refusal of an unknown identifier.
 func (s *Server) accept(ch *Channel) (ChannelOptions, error) {
 	maker := s.Channels[ch.Identifier()]
 	if maker == nil {
@@ -100,8 +104,8 @@ func (s *Server) accept(ch *Channel) (ChannelOptions, error) {
 	return ChannelOptions{Handler: maker(ch)}, nil
 }
 
-// hold waits for the host's first byte and puts it back. It returns nil if the
-// host left without one.
+// hold waits at most d for the first byte of the host and returns a connection
+// that still has it. It returns nil if the host disconnects before it.
 func hold(ctx context.Context, nc net.Conn, d time.Duration) (net.Conn, error) {
 	var first [1]byte
 	wait, cancel := context.WithTimeout(ctx, d)
@@ -122,7 +126,8 @@ func hold(ctx context.Context, nc net.Conn, d time.Duration) (net.Conn, error) {
 	return nil, &Error{Op: "serve", Err: fmt.Errorf("first byte: %w", err)}
 }
 
-// prefixed is a connection of which the first bytes were read already.
+// prefixed is a connection whose first bytes were read already. Read returns them
+// again.
 type prefixed struct {
 	net.Conn
 	first []byte
@@ -137,11 +142,11 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
-// Methods is a Handler of calls by selector. A selector that is not there is
-// refused as a device does; what is not a call is ignored.
+// Methods is a Handler that holds a function for each selector. It refuses
+// unknown selectors as a device does, and ignores messages that are not calls.
 type Methods map[string]func(ctx context.Context, args Args) (any, error)
 
-// Handle calls the method.
+// Handle calls the function of the selector.
 func (m Methods) Handle(ctx context.Context, in *Incoming) (any, error) {
 	if in.Type != Dispatch {
 		return nil, nil

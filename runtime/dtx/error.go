@@ -12,20 +12,20 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Causes of an Error. The first group is found in bytes, the second while a
-// connection is used.
+// Causes of an Error. Those of the first group come from decoding, those of the
+// second from using a connection.
 var (
-	// ErrMagic says that bytes are not DTX: a protocol mix-up, or a stream of
-	// which the beginning was lost.
+	// ErrMagic says that the bytes are not DTX. Either the peer speaks another
+	// protocol, or the beginning of the stream was lost.
 	ErrMagic = link.Malformed("bad magic")
 	// ErrHeader says that a header is shorter than the format allows.
 	ErrHeader = link.Malformed("short header")
 	// ErrSizes says that the lengths in a message contradict each other.
 	ErrSizes = link.Malformed("inconsistent sizes")
-	// ErrFragment says that a fragment belongs to no message, comes twice or
-	// out of turn.
+	// ErrFragment says that a fragment belongs to no message, or arrived twice or
+	// out of order.
 	ErrFragment = link.Malformed("unknown fragment")
-	// ErrTooLarge says that a limit of this package was passed.
+	// ErrTooLarge says that a limit of this package was exceeded.
 	ErrTooLarge = link.Cause("message too large", link.ErrTooLarge)
 	// ErrIncomplete says that the bytes end inside a message.
 	ErrIncomplete = link.Cause("incomplete message", io.ErrUnexpectedEOF)
@@ -34,51 +34,52 @@ var (
 	// ErrCompressed says that a compressed payload cannot be expanded.
 	ErrCompressed = link.Malformed("bad compressed payload")
 
-	// ErrPeerClosed says that the other side ended the connection. It is a
-	// net.ErrClosed too.
+	// ErrPeerClosed says that the peer closed the connection. It is also a
+	// net.ErrClosed.
 	ErrPeerClosed = link.Cause("peer closed", net.ErrClosed)
-	// ErrChannelClosed says that a channel was cancelled, by either side.
+	// ErrChannelClosed says that one of the sides cancelled the channel.
 	ErrChannelClosed = errors.New("channel closed")
-	// ErrOverflow says that a channel was closed because its messages came
+	// ErrOverflow says that a channel was closed because its messages arrived
 	// faster than they were taken.
 	ErrOverflow = errors.New("channel overflow: messages were not taken in time")
 	// ErrStalled says that a connection was closed because the peer sends
 	// requests and does not read the answers.
 	ErrStalled = errors.New("peer does not read")
-	// ErrRemote matches every error that the peer answered with.
+	// ErrRemote matches every error that the peer sent as an answer.
 	ErrRemote = errors.New("refused by the peer")
-	// ErrUnknownSelector matches the peer's answer to a method it lacks.
+	// ErrUnknownSelector matches the answer of a peer that does not have the method.
 	ErrUnknownSelector = errors.New("unknown selector")
 )
 
-// peerClosed is ErrPeerClosed with what the connection below said, such as that
-// its tunnel is down.
+// peerClosed is ErrPeerClosed with the error of the network connection, such as
+// that its tunnel is down.
 type peerClosed struct{ err error }
 
 func (e *peerClosed) Error() string   { return ErrPeerClosed.Error() + ": " + e.err.Error() }
 func (e *peerClosed) Unwrap() []error { return []error{ErrPeerClosed, e.err} }
 
-// ended is the reason of a connection's end.
+// ended wraps the reason why a connection is over. It is also a net.ErrClosed.
 type ended struct{ err error }
 
 func (e *ended) Error() string   { return strings.TrimPrefix(e.err.Error(), "dtx: ") }
 func (e *ended) Unwrap() []error { return []error{e.err, net.ErrClosed} }
 
-// Domain is the error domain of DTX itself; services have their own.
+// Domain is the error domain of DTX. Services have domains of their own.
 const Domain = "DTXMessage"
 
-// unknownSelector ends the text of the answer to an unknown selector. Programs
-// recognise the answer by it: domain and code are those of any other failure.
+// unknownSelector is the end of the text that answers an unknown selector. Only
+// this text identifies the answer: its domain and code are those of other failures.
 const unknownSelector = " - it does not respond to the selector"
 
-// Error says what went wrong.
+// Error is the error type of this package.
 type Error struct {
 	Op      string // what was tried, "call" or "open channel"; empty for bytes
 	Subject string // selector or identifier
 	Err     error  // an *nskeyed.NSError if the peer refused
 }
 
-// Error gives "dtx: call takeScreenshot: <the peer's text> (domain 1)".
+// Error returns a text such as
+// "dtx: call takeScreenshot: <the peer's text> (domain 1)".
 func (e *Error) Error() string {
 	s := "dtx: "
 	if e.Op != "" {
@@ -94,7 +95,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Remote returns what the peer refused with, or nil.
+// Remote returns the error that the peer sent, or nil if it sent none.
 func (e *Error) Remote() *nskeyed.NSError {
 	var ns *nskeyed.NSError
 	errors.As(e.Err, &ns)
@@ -113,8 +114,8 @@ func (e *Error) Is(target error) bool {
 	return strings.HasSuffix(ns.Description(), unknownSelector)
 }
 
-// Refuse is an error that a Handler answers with. Any other error that it
-// returns is sent as its text in the domain of DTX.
+// Refuse returns an error that a Handler can return, and that is sent to the peer
+// as it is. Of any other error the text is sent, with Domain as its domain.
 func Refuse(domain string, code int64, text string) *nskeyed.NSError {
 	return &nskeyed.NSError{
 		Domain: domain, Code: code,
@@ -122,12 +123,12 @@ func Refuse(domain string, code int64, text string) *nskeyed.NSError {
 	}
 }
 
-// UnknownSelector is the answer to a method that does not exist.
+// UnknownSelector returns the refusal of a selector that does not exist.
 func UnknownSelector(selector string) *nskeyed.NSError {
 	return Refuse(Domain, 1, "Unable to invoke '"+link.Clip(selector)+"'"+unknownSelector)
 }
 
-// nsError makes the answer to a call of an error.
+// nsError converts an error to the form in which it is sent as an answer.
 func nsError(err error) *nskeyed.NSError {
 	var ns *nskeyed.NSError
 	if errors.As(err, &ns) {
@@ -136,7 +137,7 @@ func nsError(err error) *nskeyed.NSError {
 	return Refuse(Domain, 1, err.Error())
 }
 
-// waitError says which reply did not come in time.
+// waitError says which reply did not arrive before the context ended.
 type waitError struct {
 	channel int32
 	id      uint32

@@ -144,7 +144,8 @@ func FuzzClient(f *testing.F) {
 		_, err := c.Capabilities(ctx)
 		fuzztest.Typed[*Error](t, "Capabilities", err)
 		ch, err := c.Open(ctx, "x", ChannelOptions{})
-		if fuzztest.Typed[*Error](t, "Open", err); err == nil {
+		fuzztest.Typed[*Error](t, "Open", err)
+		if err == nil {
 			_, err = ch.Call(ctx, "x")
 			fuzztest.Typed[*Error](t, "Call", err)
 			_, err = ch.Next(ctx)

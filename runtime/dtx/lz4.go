@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// A compressed payload is the length of the data as u32, then blocks:
+// A compressed payload is the u32 length of the data, followed by blocks:
 //
 //	"bv41"  u32 length  u32 compressed length  LZ4 block
 //	"bv4-"  u32 length  bytes
 //	"bv4$"  end
 //
-// Matches of a block reach back into the blocks before it.
+// A match may refer to data of earlier blocks.
 const (
 	blockLZ4    = 0x31347662 // "bv41"
 	blockStored = 0x2D347662 // "bv4-"
 	blockEnd    = 0x24347662 // "bv4$"
 
-	// maxRatio is the most that LZ4 can make out of a byte: a length is
-	// continued in bytes worth 255 each.
+	// maxRatio is the largest number of bytes that LZ4 can make from one byte: each
+	// byte that continues a length adds at most 255.
 	maxRatio = 255
 	minMatch = 4
 )
@@ -39,7 +39,7 @@ func Decompress(b []byte) ([]byte, error) {
 	}
 	total := int(declared)
 	b = b[4:]
-	// What usual data expands to; more is taken block by block.
+	// Usual data expands to this size. If there is more, memory grows block by block.
 	out := make([]byte, 0, min(total, 4*len(b)))
 	for {
 		if len(b) < 4 {
@@ -60,7 +60,8 @@ func Decompress(b []byte) ([]byte, error) {
 	}
 }
 
-// appendBlock expands the block at b and returns what follows it.
+// appendBlock expands the block at the beginning of b. It returns the output and
+// the bytes after the block.
 func appendBlock(out, b []byte, kind uint32, total int) (grown, rest []byte, err error) {
 	if kind != blockLZ4 && kind != blockStored {
 		return nil, nil, compressedError("block %08x", kind)
@@ -79,7 +80,7 @@ func appendBlock(out, b []byte, kind uint32, total int) (grown, rest []byte, err
 		return nil, nil, compressedError("block of %d bytes in %d", size, packed)
 	}
 	end := len(out) + int(size)
-	// The rest of what the block declares is taken when the block makes it.
+	// The declared size is not trusted: further memory is allocated as it is needed.
 	out = slices.Grow(out, min(int(size), 4*int(packed)))
 	if kind == blockStored {
 		out = append(out, b[:packed]...)
@@ -92,8 +93,8 @@ func appendBlock(out, b []byte, kind uint32, total int) (grown, rest []byte, err
 	return out, b[packed:], nil
 }
 
-// appendLZ4 expands one LZ4 block to at most end bytes of output. What is in
-// out already is the window that matches may refer to.
+// appendLZ4 expands one LZ4 block and appends it to out, which grows to at most end
+// bytes. Matches may refer to the bytes that out holds already.
 func appendLZ4(out, b []byte, end int) ([]byte, error) {
 	for len(b) > 0 {
 		token := b[0]
@@ -102,21 +103,23 @@ func appendLZ4(out, b []byte, end int) ([]byte, error) {
 			return nil, compressedError("literals")
 		}
 		out = append(out, rest[:n]...)
-		if b = rest[n:]; len(b) == 0 {
+		b = rest[n:]
+		if len(b) == 0 {
 			return out, nil // the last sequence has no match
 		}
 		if len(b) < 2 {
 			return nil, compressedError("offset cut short")
 		}
 		offset := int(binary.LittleEndian.Uint16(b))
-		if n, b, ok = lz4Length(int(token&15), b[2:]); !ok {
+		n, b, ok = lz4Length(int(token&15), b[2:])
+		if !ok {
 			return nil, compressedError("match length")
 		}
 		n += minMatch
 		if offset == 0 || offset > len(out) || n > end-len(out) {
 			return nil, compressedError("match of %d bytes %d back", n, offset)
 		}
-		// A match longer than its offset repeats what it makes itself.
+		// A match that is longer than its offset repeats its own output.
 		for from := len(out) - offset; n > 0; {
 			k := min(n, len(out)-from)
 			out = append(out, out[from:from+k]...)
@@ -126,7 +129,8 @@ func appendLZ4(out, b []byte, end int) ([]byte, error) {
 	return out, nil
 }
 
-// lz4Length continues a length of which the token held n.
+// lz4Length reads the bytes that continue a length whose first part is n. It
+// returns the length and the bytes after it.
 func lz4Length(n int, b []byte) (int, []byte, bool) {
 	if n < 15 {
 		return n, b, true

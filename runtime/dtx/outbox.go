@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// maxPending is how much may wait to be written before senders wait. It is
-	// what a small message may have to queue behind, so it is short.
+	// maxPending is the number of bytes that may wait to be written before senders
+	// have to wait. It is small, because a small message waits behind these bytes.
 	maxPending = 256 << 10
-	// maxStalled bounds the answers that the reader itself gives, which cannot
-	// wait: a peer that lets so many pile up does not read.
+	// maxStalled bounds the bytes that wait if the reader itself adds answers, since
+	// the reader never waits. A peer for which so many bytes wait does not read.
 	maxStalled = 16 << 20
-	// maxSpare is how large a buffer is kept for the next messages.
+	// maxSpare is the size of the largest buffer that is kept for later messages.
 	maxSpare = 1 << 20
-	// closeGrace is how long Close waits for a peer to take the last messages.
+	// closeGrace is how long Close waits until the peer has read the last messages.
 	closeGrace = 500 * time.Millisecond
 )
 
-// outbox gathers messages for the writer: whatever is waiting when the network
-// takes more goes out in one write.
+// outbox collects messages for the writer. The writer sends all messages that
+// are waiting in one write.
 type outbox struct {
 	mu      sync.Mutex
 	pending []byte
-	counted int // bytes of pending that the account has
+	counted int // bytes of pending that are counted on the account
 	lastID  uint32
 	closed  bool
-	space   chan struct{} // closed when pending was taken; nil if nobody waits
+	space   chan struct{} // closed when the writer takes pending; nil if nobody waits
 	wake    chan struct{} // holds a token while there is work for the writer
 }
 
@@ -43,7 +43,8 @@ func (o *outbox) poke() {
 	}
 }
 
-// full reports whether senders have to wait, and for what.
+// full returns nil if there is room, or else a channel that is closed when there
+// is room again.
 func (o *outbox) full() <-chan struct{} {
 	if len(o.pending) < maxPending {
 		return nil
@@ -54,9 +55,10 @@ func (o *outbox) full() <-chan struct{} {
 	return o.space
 }
 
-// enqueue puts a message in line. Messages that begin a conversation get their
-// id here, so that ids go up on the wire; with reply not nil the call is
-// registered under it. Only the reader forces: it must not wait for room.
+// enqueue adds a message to the outbox. A message that begins a conversation gets
+// its id here, so that ids increase on the wire. If reply is not nil, enqueue
+// registers it under that id. force adds the message even if there is no room;
+// the reader sets it, because it must not wait.
 func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, force bool) error {
 	size := payloadHeaderSize + m.Size()
 	if size > MaxMessage {
@@ -80,8 +82,9 @@ func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, for
 		return ErrStalled
 	}
 	if m.Conversation == 0 {
-		if o.lastID++; o.lastID == 0 {
-			o.lastID++ // nobody sends id 0
+		o.lastID++
+		if o.lastID == 0 {
+			o.lastID++ // 0 is not a valid id
 		}
 		m.ID = o.lastID
 	}
@@ -95,14 +98,15 @@ func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, for
 	return nil
 }
 
-// room waits until there is room to send, the outbox is closed, or ctx or done ends.
+// room waits until there is room, the outbox is closed, done is closed or ctx ends. It
+// returns an error only if ctx ends.
 func (o *outbox) room(ctx context.Context, done <-chan struct{}) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.roomLocked(ctx, done)
 }
 
-// roomLocked is room for a caller that holds the lock. It holds it again afterwards.
+// roomLocked is room for a caller that holds o.mu. It releases o.mu while it waits.
 func (o *outbox) roomLocked(ctx context.Context, done <-chan struct{}) error {
 	for !o.closed {
 		space := o.full()
@@ -125,8 +129,9 @@ func (o *outbox) roomLocked(ctx context.Context, done <-chan struct{}) error {
 	return nil
 }
 
-// waitForRoom waits until m may go out; the outbox is locked. Replies that wait are
-// counted: a peer can ask for many on many channels and read none.
+// waitForRoom waits until there is room for m. The caller holds the lock of the outbox. A
+// reply that waits is counted on the account, because a peer may send many calls on many
+// channels and read none of the replies.
 func (c *Conn) waitForRoom(ctx context.Context, m *Message, size int) error {
 	o := &c.out
 	if o.closed || o.full() == nil {
@@ -144,8 +149,8 @@ func (c *Conn) waitForRoom(ctx context.Context, m *Message, size int) error {
 	return o.roomLocked(ctx, c.done)
 }
 
-// count takes size bytes for an answer of the reader, once the peer is behind with
-// reading. It reports false if the peer is too far behind.
+// count counts an answer of size bytes that the reader adds. Answers are counted on the
+// account only if the outbox is full. count returns false if too many bytes wait.
 func (o *outbox) count(memory *account, size int) bool {
 	switch {
 	case len(o.pending) < maxPending:
@@ -157,7 +162,7 @@ func (o *outbox) count(memory *account, size int) bool {
 	return true
 }
 
-// code is the channel of a message that this side sends.
+// code returns the code of the channel that m is sent on.
 func (m *Message) code() int32 {
 	if m.Conversation%2 == 0 {
 		return m.Channel
@@ -165,7 +170,7 @@ func (m *Message) code() int32 {
 	return -m.Channel
 }
 
-// expect registers a call, unless the connection is over.
+// expect registers a call. It returns false if the connection is over.
 func (c *Conn) expect(key callKey, reply chan *Message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,14 +181,15 @@ func (c *Conn) expect(key callKey, reply chan *Message) bool {
 	return true
 }
 
+// forget removes a call whose reply is not awaited any more.
 func (c *Conn) forget(key callKey) {
 	c.mu.Lock()
 	delete(c.calls, key)
 	c.mu.Unlock()
 }
 
-// take gives the writer what is waiting, with how many bytes of it are counted, and puts
-// spare in its place.
+// take returns the bytes that wait and how many of them are counted on the account. spare
+// becomes the buffer for the next messages.
 func (o *outbox) take(spare []byte) (b []byte, counted int, closed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -196,7 +202,7 @@ func (o *outbox) take(spare []byte) (b []byte, counted int, closed bool) {
 	return b, counted, o.closed
 }
 
-// close ends the outbox: with flush, the writer sends what is there first.
+// close closes the outbox. With flush the writer first sends the messages in it.
 func (o *outbox) close(nc net.Conn, flush bool) {
 	o.mu.Lock()
 	o.closed = true
@@ -212,8 +218,8 @@ func (o *outbox) close(nc net.Conn, flush bool) {
 	o.poke()
 }
 
-// write is the one writer. It closes the network connection when it ends, which
-// ends the reader.
+// write is the only writer of the network connection. It closes the connection
+// when it ends, so that the reader ends as well.
 func (c *Conn) write() {
 	defer c.wg.Done()
 	defer c.nc.Close()
@@ -230,7 +236,8 @@ func (c *Conn) write() {
 		if closed {
 			return
 		}
-		if spare = b; cap(spare) > maxSpare {
+		spare = b
+		if cap(spare) > maxSpare {
 			spare = nil
 		}
 	}

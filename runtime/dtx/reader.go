@@ -6,24 +6,25 @@ import (
 	"io"
 )
 
-// growStep is how much memory a declared length is trusted with before its
-// bytes arrive.
+// growStep is the memory that is allocated for a message before its bytes have
+// arrived. A declared length alone does not make the reader allocate more.
 const growStep = 64 << 10
 
-// Reader takes messages out of a stream of fragments. Fragments of several
-// messages may be mixed; those of one message come in order.
+// Reader reads messages from a stream of fragments. Fragments of several
+// messages may be interleaved; those of one message arrive in order.
 type Reader struct {
 	src   io.Reader
 	head  [HeaderSize]byte
 	parts map[partKey]*part // incomplete messages
-	held  int               // how many bytes they hold
+	held  int               // total length of their bodies so far
 
-	account *account // nil counts nothing
-	taken   int      // bytes that the message just read has of the account
+	account *account // counts the bytes of messages; may be nil
+	taken   int      // bytes counted on the account for the message just read
 }
 
-// partKey tells incomplete messages apart. An id alone is not enough: some
-// hosts count anew on each channel, and a request and a reply may share one.
+// partKey identifies an incomplete message. The id alone is not enough: go-ios
+// counts ids separately on each channel, and a request and a reply may have the
+// same id.
 type partKey struct {
 	channel  int32
 	id, conv uint32
@@ -31,16 +32,16 @@ type partKey struct {
 
 type part struct {
 	first header
-	next  uint16 // index that comes next
+	next  uint16 // index of the next fragment
 	body  []byte
 }
 
 // NewReader returns a Reader for src, which should be buffered.
 func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 
-// Read returns the next message that is complete. A stream that ends between
-// messages gives io.EOF, one that ends inside one ErrIncomplete. No message can
-// be read after an error.
+// Read returns the next message that is complete. It returns io.EOF if the stream
+// ends between two messages, and ErrIncomplete if it ends inside a message. Read
+// must not be called after an error.
 func (r *Reader) Read() (*Message, error) {
 	for {
 		if _, err := io.ReadFull(r.src, r.head[:]); err != nil {
@@ -72,8 +73,8 @@ func (r *Reader) Read() (*Message, error) {
 	}
 }
 
-// fragment reads what follows a header. The body is nil as long as the message
-// is not complete.
+// fragment reads the body that follows the header h. It returns the header and
+// the body of the whole message; the body is nil while that is not complete.
 func (r *Reader) fragment(h header) (header, []byte, error) {
 	if h.count == 1 {
 		body, err := r.more(nil, int(h.length), int(h.length))
@@ -103,7 +104,8 @@ func (r *Reader) fragment(h header) (header, []byte, error) {
 	}
 	p.body = body
 	r.held += len(body) - had
-	if p.next++; p.next < h.count {
+	p.next++
+	if p.next < h.count {
 		return h, nil, nil
 	}
 	delete(r.parts, key)
@@ -115,7 +117,8 @@ func (r *Reader) fragment(h header) (header, []byte, error) {
 	return p.first, body, nil
 }
 
-// begin notes a message of several fragments: only its header has come.
+// begin registers a message of several fragments. Its first fragment is a header
+// without a body.
 func (r *Reader) begin(key partKey, p *part, h header) error {
 	if p != nil {
 		return &Error{Err: fmt.Errorf("%w: message %d begins twice", ErrFragment, h.id)}
@@ -132,8 +135,8 @@ func (r *Reader) begin(key partKey, p *part, h header) error {
 	return nil
 }
 
-// more appends n bytes of the stream to body, which grows as they arrive and
-// never beyond total. What it grows by counts on the account.
+// more appends n bytes of the stream to body. The memory of body grows as bytes
+// arrive, never beyond total bytes, and is counted on the account.
 func (r *Reader) more(body []byte, n, total int) ([]byte, error) {
 	end := len(body) + n
 	for len(body) < end {
@@ -160,7 +163,7 @@ func (r *Reader) more(body []byte, n, total int) ([]byte, error) {
 	return body, nil
 }
 
-// incomplete turns the end of a stream into ErrIncomplete.
+// incomplete converts the end of a stream to ErrIncomplete.
 func incomplete(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return &Error{Err: ErrIncomplete}
@@ -172,7 +175,7 @@ func incomplete(err error) error {
 	return &Error{Op: "read", Err: err}
 }
 
-// byteSource reads from bytes.
+// byteSource is an io.Reader for the bytes that it holds.
 type byteSource []byte
 
 func (s *byteSource) Read(p []byte) (int, error) {

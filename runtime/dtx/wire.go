@@ -33,8 +33,9 @@
 // negative; a reply repeats the field as it was. Here, a channel's code is
 // positive if this side opened it and negative if the peer did.
 //
-// Go programs hold a Conn, which both sides use alike, and open a Channel for
-// each service; a Server adds what a device does when a host comes.
+// A Conn is one end of a connection. Hosts and devices use it in the same way:
+// they open a Channel for each service. A Server is the device side: it serves
+// the channels that a host opens.
 package dtx
 
 import (
@@ -45,8 +46,8 @@ import (
 const (
 	magic = 0x1F3D5B79
 
-	// HeaderSize is how long a fragment's header is. Longer ones are accepted
-	// and their surplus skipped.
+	// HeaderSize is the length of a fragment's header. The reader accepts longer
+	// headers, up to maxHeaderSize, and skips the surplus.
 	HeaderSize    = 32
 	maxHeaderSize = 4096
 
@@ -54,24 +55,24 @@ const (
 
 	flagExpectsReply = 1 // bit 0 of the flags
 
-	// fragmentBody is how much of a message devices and Xcode put into one
-	// fragment: 64 KiB with the header. Only longer messages are cut.
+	// fragmentBody is the largest body of one fragment. With its header it is
+	// 64 KiB long, as devices and Xcode send it. Only longer messages are split.
 	fragmentBody = 65536 - HeaderSize
 )
 
 const (
-	// MaxMessage is the longest message that is read or written, and how much
-	// memory all messages that are still incomplete may take together. Of a
-	// connection, Options.Buffer bounds both further.
+	// MaxMessage is the length of the longest message that is read or written.
+	// It also bounds the memory that all incomplete messages take together. On a
+	// connection Options.Buffer may lower both limits.
 	MaxMessage = 128 << 20
-	// MaxAssemblies is how many messages may be incomplete at the same time.
-	// Known writers send the fragments of a message back to back.
+	// MaxAssemblies is the number of messages that may be incomplete at the same
+	// time. Known peers send the fragments of a message back to back.
 	MaxAssemblies = 100
-	// MaxInflated is how long a compressed payload may become.
+	// MaxInflated is the largest length of a compressed payload after expansion.
 	MaxInflated = 256 << 20
 )
 
-// Type says what a message is.
+// Type is the type of a message.
 type Type uint8
 
 // Types of messages. Replies are Ack, Object or Failure.
@@ -81,10 +82,10 @@ const (
 	Dispatch   Type = 2 // a call: arguments and an archived selector
 	Object     Type = 3 // a reply or an event: an archived value
 	Failure    Type = 4 // a reply: an archived NSError
-	Barrier    Type = 5 // asks for a reply when what came before is done
-	Primitive  Type = 6 // not seen
+	Barrier    Type = 5 // asks for a reply once all earlier messages are handled
+	Primitive  Type = 6 // never observed
 	Compressed Type = 7 // Data, compressed
-	Proxied    Type = 8 // not seen
+	Proxied    Type = 8 // never observed
 )
 
 var typeNames = [...]string{
@@ -99,7 +100,7 @@ func (t Type) String() string {
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// Message is one assembled message as it stands on the wire.
+// Message is one assembled message as it is sent on the wire.
 type Message struct {
 	ID           uint32
 	Conversation uint32 // 0 begins a conversation, replies are odd
@@ -107,15 +108,15 @@ type Message struct {
 	ExpectsReply bool
 	Type         Type
 	// TypeFlags are bits 8 to 31 of the word whose low byte is the type. Old
-	// peers repeat there that they expect a reply; new ones send zeros.
+	// peers set a flag there if they expect a reply; new peers send zeros.
 	TypeFlags uint32
 	Aux       []byte // the argument list with its header, nil if there is none
 	Payload   []byte
 }
 
-// Decode returns the first message in b, whose fragments may be mixed with
-// those of others, and how many bytes were read up to its end. Of a message
-// that is not complete the error is ErrIncomplete.
+// Decode returns the first message that is complete in b, and the number of
+// bytes up to its end. Fragments of other messages may stand between its own.
+// The error is ErrIncomplete if b ends before a message is complete.
 func Decode(b []byte) (*Message, int, error) {
 	src := byteSource(b)
 	r := Reader{src: &src}
@@ -126,7 +127,7 @@ func Decode(b []byte) (*Message, int, error) {
 	return m, len(b) - len(src), nil
 }
 
-// Append appends m in as many fragments as it takes.
+// Append appends m to b, in as many fragments as m needs.
 func Append(b []byte, m *Message) []byte {
 	total := payloadHeaderSize + len(m.Aux) + len(m.Payload)
 	count := uint16(fragments(total))
@@ -151,8 +152,8 @@ func Append(b []byte, m *Message) []byte {
 	return b
 }
 
-// fragments returns how many fragments a body of n bytes takes. MaxMessage
-// keeps the number within its 16 bits.
+// fragments returns the number of fragments that a body of n bytes needs. The
+// field has 16 bits, which are enough because MaxMessage bounds n.
 func fragments(n int) int {
 	if n <= fragmentBody {
 		return 1
@@ -192,8 +193,8 @@ type header struct {
 	flags        uint32
 }
 
-// parseHeader reads HeaderSize bytes and returns how many more belong to the
-// header.
+// parseHeader decodes the first HeaderSize bytes of a header. surplus is the
+// number of bytes that belong to the header and follow them.
 func parseHeader(b []byte) (h header, surplus int, err error) {
 	if binary.LittleEndian.Uint32(b) != magic {
 		return header{}, 0, &Error{Err: ErrMagic}
@@ -229,7 +230,7 @@ func tooLong(h header) error {
 	return &Error{Err: fmt.Errorf("%w: %d bytes", ErrTooLarge, h.length)}
 }
 
-// parseBody splits an assembled body. The message keeps b.
+// parseBody splits an assembled body into its parts. The message refers to b.
 func parseBody(h header, b []byte) (*Message, error) {
 	word := binary.LittleEndian.Uint32(b)
 	aux := uint64(binary.LittleEndian.Uint32(b[4:]))

@@ -1,5 +1,5 @@
-// Package fuzztest holds what the fuzz targets of decoders and of both sides of
-// protocols share.
+// Package fuzztest has the functions that fuzz targets share, those of decoders and
+// those of both sides of protocols.
 package fuzztest
 
 import (
@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// Patience bounds one execution of a target. It is not a measure of speed: it only turns a
-// hang into a failure.
+// Patience bounds one execution of a fuzz target. It does not measure speed: it only turns
+// a hang into a failure.
 const Patience = 20 * time.Second
 
-// Memory that one execution may take in all, beside what depends on its input.
+// Bounds of the memory that one execution may allocate.
 const (
-	spareBytes    = 64 << 20
-	bytesPerInput = 1 << 10
+	spareBytes    = 64 << 20 // for any input
+	bytesPerInput = 1 << 10  // in addition, for each byte of input
 )
 
-// Context returns a context that ends with the execution, or after Patience.
+// Context returns a context that ends with the test, or after Patience.
 func Context(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// Bounded calls f and fails the test if it allocated out of proportion to an input of n
+// Bounded calls f and fails the test if f allocates more than is allowed for an input of n
 // bytes.
 func Bounded(t *testing.T, n int, f func()) {
 	t.Helper()
@@ -43,7 +43,8 @@ func Bounded(t *testing.T, n int, f func()) {
 	}
 }
 
-// Typed fails the test if err is not nil and is not an E, the error type of a package.
+// Typed fails the test if err is neither nil nor an E, the error type of the tested
+// package.
 func Typed[E error](t *testing.T, what string, err error) {
 	t.Helper()
 	var e E
@@ -64,12 +65,12 @@ func Say(c net.Conn, b []byte) {
 	_, _ = io.Copy(io.Discard, c)
 }
 
-// Pipe makes two connected ends, as link.Pipe does. It is a parameter, so that the
-// packages below link can use this one.
+// Pipe makes two connected ends, as link.Pipe does. Callers pass it as a parameter, so that
+// packages that link imports can use this package.
 type Pipe = func() (a, b net.Conn)
 
-// Device serves one connection on which a host says b and leaves. It fails the test if
-// serve does not end then.
+// Device serves one connection on which a host sends b and then leaves. It fails the test if
+// serve does not return after that.
 func Device(
 	t *testing.T, what string, pipe Pipe, b []byte, serve func(context.Context, net.Conn) error,
 ) error {

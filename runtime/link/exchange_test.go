@@ -13,7 +13,7 @@ import (
 func TestEndlessAnswer(t *testing.T) {
 	t.Parallel()
 	c, d := Pipe()
-	e := NewExchange(c, 64<<20, time.Minute)
+	e := NewExchange(c, 64<<20, 10*time.Minute)
 	defer e.Close()
 	peer := NewPlistConn(d)
 	go func() {

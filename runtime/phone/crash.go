@@ -10,9 +10,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
-// Crash ends a process with a crash: a report appears among Crashes, and the log says so.
-// It returns the report's path in the tree. An unknown PID is fs.ErrNotExist, the kernel
-// and launchd are fs.ErrPermission.
+// Crash ends a process with a crash. It adds a report to Crashes, logs this, and returns
+// the path of the report in the tree. The error is fs.ErrNotExist for an unknown PID, and
+// fs.ErrPermission for the kernel and launchd.
 func (p *Phone) Crash(pid int) (string, error) {
 	proc, err := p.Processes.Terminate(pid, processes.SIGSEGV)
 	if err != nil {
@@ -29,7 +29,7 @@ func (p *Phone) Crash(pid int) (string, error) {
 	return file, failure.Wrap("crash", strconv.Itoa(pid), err)
 }
 
-// oldReports is what happened to the phone before.
+// oldReports returns the crash reports of a new phone.
 func (p *Phone) oldReports() []crashes.Report {
 	app := func(dir, bundleID string) crashes.Report {
 		r := crashes.Report{Dir: dir, Bug: crashes.Crash}

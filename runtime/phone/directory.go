@@ -14,8 +14,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
-// rootPaths are directories that are there without a file that this package
-// knows. Those that end in a star answer nobody.
+// rootPaths are directories that exist although this package knows no file in
+// them. Those that end in a star cannot be listed.
 var rootPaths = []string{
 	"/Applications", "/Developer/Library", "/Developer/usr/bin", "/Library/Caches",
 	"/Library/Managed Preferences",
@@ -27,8 +27,8 @@ var rootPaths = []string{
 	"/private/var/mobile/Library/Logs/CrashReporter", "/tmp", "/usr/lib", "/usr/share", "/var",
 }
 
-// ListDirectory lists a directory anywhere on the phone, as far as a developer
-// may see it. The causes are fs.ErrNotExist and fs.ErrPermission.
+// ListDirectory lists a directory anywhere on the phone, if developers may list it.
+// The causes of failure are fs.ErrNotExist and fs.ErrPermission.
 func (p *Phone) ListDirectory(dir string) ([]string, error) {
 	names, err := p.listDirectory(dir)
 	if err != nil {
@@ -78,7 +78,7 @@ func (p *Phone) listDirectory(dir string) ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
-// paths lists all paths outside of the trees.
+// paths returns all known paths outside of the file trees.
 func (p *Phone) paths() []string {
 	out := append(slices.Clone(rootPaths), processes.DaemonPaths()...)
 	for _, a := range p.Apps.List() {
@@ -88,7 +88,7 @@ func (p *Phone) paths() []string {
 	return out
 }
 
-// executableOf returns where the executable of an installed app lies.
+// executableOf returns the path of the executable of an installed app.
 func (p *Phone) executableOf(bundleID string) (string, bool) {
 	a, ok := p.Apps.Find(bundleID)
 	if !ok {
@@ -111,12 +111,13 @@ func (p *Phone) checkExecutable(file string) error {
 	return fs.ErrNotExist
 }
 
-// senderByPID and senderByName find the process that logs.
+// senderByPID returns a process as a sender of log entries.
 func (p *Phone) senderByPID(pid int) (log.Sender, bool) {
 	proc, ok := p.Processes.Find(pid)
 	return log.Sender{PID: proc.PID, Path: proc.Path, UUID: proc.UUID}, ok
 }
 
+// senderByName returns a process as a sender of log entries.
 func (p *Phone) senderByName(name string) (log.Sender, bool) {
 	proc, ok := p.Processes.Named(name)
 	return log.Sender{PID: proc.PID, Path: proc.Path, UUID: proc.UUID}, ok

@@ -30,25 +30,25 @@ type Options struct {
 	Profile string
 	// Name is the device name; "" means the profile's.
 	Name string
-	// Serial tells the phones of a host apart: all identifiers are computed
-	// from it, and different numbers have different ones. Not negative.
+	// Serial distinguishes the phones of a host: all identifiers of a phone are
+	// computed from it. It must not be negative.
 	Serial int
-	// LogRate is how many lines a second the phone logs by itself while
-	// somebody listens. 0 means 20, negative means silent.
+	// LogRate is the number of lines a second that the phone logs by itself while
+	// somebody reads the log. 0 means 20, a negative number means none.
 	LogRate float64
 	// Trust is how the user answers the trust dialog.
 	Trust trust.Policy
-	// NoImage leaves the developer image unmounted, and has each Boot unmount
-	// it as a real phone's does. Otherwise it is mounted and stays so.
+	// NoImage leaves the developer image unmounted, and each Boot unmounts it as on
+	// a real phone. Without NoImage it is mounted, and Boot does not unmount it.
 	NoImage bool
 	// NoDeveloperMode switches Developer Mode off.
 	NoDeveloperMode bool
-	// Clock is the phone's idea of now; nil means time.Now.
+	// Clock is the clock that the phone's time is based on; nil means time.Now.
 	Clock func() time.Time
 }
 
-// Phone is one simulated phone: its subjects, and the rules that span several of them. All
-// methods, also those of the subjects, may be called concurrently.
+// Phone is one simulated phone: its subjects, and the rules that concern several of them.
+// All methods, including those of the subjects, may be called concurrently.
 type Phone struct {
 	Identity      *identity.Identity
 	Clock         *clock.Clock
@@ -75,7 +75,7 @@ type Phone struct {
 }
 
 // New makes a phone that is booted and unlocked and has no passcode. It is
-// cheap: trees, apps, processes and keys are made when somebody looks.
+// cheap: file trees, apps, processes and keys are made at their first use.
 func New(o Options) (*Phone, error) {
 	id, err := identity.New(o.Profile, o.Serial)
 	if err != nil {
@@ -111,7 +111,7 @@ func New(o Options) (*Phone, error) {
 	return p, nil
 }
 
-// addFiles makes what lies on the data volume.
+// addFiles makes the subjects whose files are on the data volume.
 func (p *Phone) addFiles(volume *files.Volume) {
 	p.Media = files.New(p.Clock.Now, volume, media.Build)
 	p.Apps = apps.New(apps.Options{
@@ -147,8 +147,8 @@ func (p *Phone) addValues(volume *files.Volume, name string) {
 	})
 }
 
-// Boot starts the phone anew: another boot ID, all apps ended, new process
-// identifiers. A phone with a passcode is locked afterwards. The developer
+// Boot restarts the phone. It ends all apps; the boot ID and the process
+// identifiers change. A phone with a passcode is locked afterwards. The developer
 // image stays mounted unless Options.NoImage was set.
 func (p *Phone) Boot() {
 	p.Clock.Boot()
@@ -163,7 +163,8 @@ func (p *Phone) Boot() {
 	p.Notifications.Post(notifications.Startup)
 }
 
-// lockChanged closes the trust dialog of a phone that is locked.
+// lockChanged is called when the screen was locked or unlocked. Locking closes
+// the trust dialog.
 func (p *Phone) lockChanged(locked bool) {
 	if locked {
 		p.Trust.Dismiss()
@@ -171,13 +172,13 @@ func (p *Phone) lockChanged(locked bool) {
 	p.Notifications.Post(notifications.LockState)
 }
 
-// DeveloperServices reports whether what the developer image brings can be
-// used: it is mounted and, since iOS 16, Developer Mode is on.
+// DeveloperServices reports whether the services of the developer image can be
+// used: the image is mounted and, since iOS 16, Developer Mode is on.
 func (p *Phone) DeveloperServices() bool {
 	return p.Image.IsMounted() && (!p.Values.HasDeveloperMode() || p.Values.DeveloperMode())
 }
 
-// contents is what the unlocked screen shows.
+// contents returns what the unlocked screen shows.
 func (p *Phone) contents() screen.Contents {
 	c := screen.Contents{Clock: p.Clock.Now().In(p.Values.Zone()).Format("15:04")}
 	b := p.Power.Battery()

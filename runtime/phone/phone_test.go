@@ -21,12 +21,15 @@ func TestDeveloperServices(t *testing.T) {
 			{true, true}, {true, false}, {false, true}, {false, false},
 		} {
 			p.Values.SetDeveloperMode(c.mode)
-			if p.Image.Unmount(); c.image {
+			p.Image.Unmount()
+			if c.image {
 				p.Image.Mount()
 			}
-			if got, want := p.DeveloperServices(), c.image && c.mode; got != want ||
-				!p.Values.HasDeveloperMode() {
+			if got, want := p.DeveloperServices(), c.image && c.mode; got != want {
 				t.Errorf("%+v: DeveloperServices = %v, want %v", c, got, want)
+			}
+			if !p.Values.HasDeveloperMode() {
+				t.Errorf("%+v: HasDeveloperMode = false, want true", c)
 			}
 		}
 		off := phonetest.New(

@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// maxDiagnosed bounds a file that a sysdiagnose takes in, maxSysdiagnose all
-	// of them: hosts can put files among the crash reports.
+	// maxDiagnosed bounds each file in a sysdiagnose, maxSysdiagnose all of them
+	// together, because hosts can add files to the crash reports.
 	maxDiagnosed   = 8 << 20
 	maxSysdiagnose = 64 << 20
 )
 
-// SysdiagnoseName is what an archive made at the given time is called, without
-// its extension: sysdiagnose_2024.06.03_09-41-00+0000_iPhone-OS_iPhone_21F90.
+// SysdiagnoseName returns the name of an archive that is made at the given time,
+// without its extension: sysdiagnose_2024.06.03_09-41-00+0000_iPhone-OS_iPhone_21F90.
 func (p *Phone) SysdiagnoseName(at time.Time) string {
 	return "sysdiagnose_" + at.In(p.Values.Zone()).Format("2006.01.02_15-04-05-0700") +
 		"_iPhone-OS_iPhone_" + p.Identity.Build
 }
 
-// Sysdiagnose collects what helps to find out what went wrong into a compressed
-// archive: crash reports, the list of processes and, with logs, the log. It
-// returns the name that the archive should have.
+// Sysdiagnose makes a compressed archive for the analysis of problems: the crash
+// reports, the list of processes and, with logs, the log. It returns the file name
+// of the archive and its bytes.
 func (p *Phone) Sysdiagnose(logs bool) (name string, archive []byte, err error) {
 	now := p.Clock.Now()
 	name = p.SysdiagnoseName(now)
@@ -77,8 +77,8 @@ func (c *collector) add(name string, b []byte, at time.Time) {
 	}
 }
 
-// tree adds the files of a directory. What cannot be read is left out, as the
-// real one does.
+// tree adds the files of a directory. It leaves out files that cannot be read, as
+// real phones do.
 func (c *collector) tree(f *files.FS, dir, as string) {
 	names, err := f.ReadDir("/" + dir)
 	if err != nil {

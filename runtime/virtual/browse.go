@@ -11,7 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
-// Advertised is what the device tells by Bonjour while it is on the network.
+// Advertised returns the Bonjour services that the device advertises on the
+// network at present.
 func (p *Presence) Advertised() []bonjour.Service { return p.advertised(p.Ports()) }
 
 func (p *Presence) advertised(ports Ports) []bonjour.Service {
@@ -32,7 +33,7 @@ func (p *Presence) advertised(ports Ports) []bonjour.Service {
 	if ports.Lockdown != 0 {
 		port := ports.Lockdown
 		if port == bonjour.LockdownPort {
-			port = bonjour.Mobdev2Port // as devices do
+			port = bonjour.Mobdev2Port // devices advertise this port instead of lockdown's
 		}
 		name, err := bonjour.Mobdev2Name(wifiAddress(ph), int(ph.Identity.RemotePairing))
 		if err == nil {
@@ -51,7 +52,7 @@ func (p *Presence) advertised(ports Ports) []bonjour.Service {
 	return list
 }
 
-// hostName makes a name for DNS of the device's.
+// hostName makes a DNS name from the name of the device.
 func hostName(p *phone.Phone) string {
 	clean := func(r rune) rune {
 		switch {
@@ -69,10 +70,10 @@ func wifiAddress(p *phone.Phone) string {
 	return s
 }
 
-// Browse returns what the devices of the host advertise, as if it had been
-// heard: that is how devices in this process are found without a network. A
-// device that is plugged in has the network interface that its cable makes,
-// from the first time on that somebody looks for it.
+// Browse returns the services that the devices of the host advertise, without
+// any network traffic, so that programs in this process can find them. A device
+// that is plugged in has a network interface over its cable; it is made by the
+// first Browse that looks for it.
 func (h *Host) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance, error) {
 	var found []bonjour.Instance
 	for _, m := range h.Devices() {
@@ -93,8 +94,8 @@ func (h *Host) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance,
 	return found, ctx.Err()
 }
 
-// plugInto makes the interface of the cable if that is what is looked for. Of
-// several who look at once one makes it.
+// plugInto makes the network interface over the cable if t is the service that is
+// advertised on it. turn keeps concurrent calls from making more than one.
 func (m *Machine) plugInto(t bonjour.Type, turn *sync.Mutex) error {
 	if t != bonjour.Remoted || !m.Attached() || m.phone.Identity.VersionNumber() < 1700 {
 		return nil
@@ -108,7 +109,7 @@ func (m *Machine) plugInto(t bonjour.Type, turn *sync.Mutex) error {
 	return err
 }
 
-// shows reports whether the device is on a network in some way.
+// shows reports whether the device is on a network with options that match.
 func (m *Machine) shows(is func(NetworkOptions) bool) bool {
 	return slices.ContainsFunc(m.presences(), func(p *Presence) bool { return is(p.opts) })
 }

@@ -29,23 +29,23 @@ import (
 // entry is one service of the virtual device.
 type entry struct {
 	name service.Name
-	// device makes the device side of the phone, machine that of a service which
-	// needs more of the Machine. One of them is set.
+	// device makes the device side of a service that needs only the phone. machine
+	// makes that of a service that needs the Machine. Exactly one of them is set.
 	device  func(service.Env) service.Handler
 	machine func(*Machine) service.Handler
 
 	open   bool   // may be started without a session
 	locked bool   // may be started while the device is locked, without an escrow bag
-	fault  string // what faults know it by; "" is the name of the service
+	fault  string // name of the service in SetFault; "" means the name of the service
 
-	// offered reports whether this phone has the service over lockdown; nil = all
-	// phones have. A service without a name in lockdown is in tunnels alone.
+	// offered reports whether a phone has the service over lockdown; nil means that
+	// all phones have it. A service without a lockdown name exists only in tunnels.
 	offered func(p *phone.Phone) bool
 }
 
-// catalog lists the services of the virtual device, for lockdown and for the lists of
-// services in tunnels: a new one is one line here. What devices tell of their services
-// in those lists stands in package rsd; a service that is not there is listed after them.
+// catalog returns the services of the virtual device, for lockdown and for the RSD lists
+// in tunnels. A new service is one line here. Package rsd describes the entries of the RSD
+// lists; services that it does not know come at the end of a list.
 func catalog() []entry {
 	return []entry{
 		{name: afc.Service, device: afc.NewDevice},
@@ -76,11 +76,11 @@ func catalog() []entry {
 	}
 }
 
-// Names of services that the Machine itself has.
+// Names of services that the Machine itself implements.
 var (
 	coreDeviceProxy = service.Name{Lockdown: tunnel.LockdownService}
-	// lockdownPairing gives trust without a dialog to hosts that lockdown trusts; there
-	// are no tunnels this way.
+	// lockdownPairing is remote pairing for hosts that lockdown trusts. It shows no
+	// dialog and opens no tunnels.
 	lockdownPairing = service.Name{
 		Lockdown: remotepair.LockdownService, Remote: remotepair.LockdownService + shim,
 		Checkin: true,
@@ -90,23 +90,24 @@ var (
 	untrustedLockdown = service.Name{Remote: "com.apple.mobile.lockdown.remote.untrusted"}
 )
 
-// oldDeveloper reports whether a phone has them over lockdown: from iOS 17 on they
-// are inside the tunnel alone.
+// oldDeveloper reports whether a phone offers the developer services over lockdown. Since
+// iOS 17 they exist only in tunnels.
 func oldDeveloper(p *phone.Phone) bool {
 	return p.Identity.VersionNumber() < 1700 && p.DeveloperServices()
 }
 
-// since offers a service from a version of iOS on, 1704 being 17.4.
+// since returns a function for entry.offered: phones have the service since a version of
+// iOS, written as 1704 for 17.4.
 func since(version int) func(*phone.Phone) bool {
 	return func(p *phone.Phone) bool { return p.Identity.VersionNumber() >= version }
 }
 
-// offers reports whether a phone has the service over lockdown.
+// offers reports whether a phone offers the service over lockdown.
 func (e *entry) offers(p *phone.Phone) bool {
 	return e.name.Lockdown != "" && (e.offered == nil || e.offered(p))
 }
 
-// faultName is the name that faults know the service by.
+// faultName returns the name of the service in SetFault.
 func (e *entry) faultName() string {
 	if e.fault != "" {
 		return e.fault
@@ -114,8 +115,8 @@ func (e *entry) faultName() string {
 	return e.name.String()
 }
 
-// Services returns the names of all services that there are virtual devices for: the
-// lockdown name where there is one, the name in lists of services otherwise.
+// Services returns the names of all services that virtual devices implement: the lockdown
+// name if there is one, otherwise the RSD name.
 func Services() []string {
 	var names []string
 	for _, e := range catalog() {
@@ -135,16 +136,16 @@ func (m *Machine) Services() []string {
 	return names
 }
 
-// startService answers lockdown's StartService: a port on which the service
-// waits for one connection. The port outlives the lockdown connection, so it
-// remembers whose certificates the TLS handshake has to match.
+// startService answers lockdown's StartService with a port on which the service
+// waits for one connection. The port may outlive the lockdown connection, so it
+// keeps the host whose certificates the TLS handshake must match.
 func (m *Machine) startService(
 	_ context.Context, name string, host *trust.Host, escrow []byte,
 ) (lockdown.Endpoint, error) {
 	return m.start(name, host, escrow, m.listenOnce)
 }
 
-// start starts a service on a port that listen provides.
+// start starts a service on a port that listen opens.
 func (m *Machine) start(
 	name string, host *trust.Host, escrow []byte,
 	listen func(func(context.Context, net.Conn)) (uint16, error),
@@ -173,7 +174,7 @@ func (m *Machine) start(
 	return lockdown.Endpoint{Service: name, Port: number, TLS: host != nil}, nil
 }
 
-// entry looks a service up.
+// entry returns the first service whose name matches, or nil.
 func (m *Machine) entry(is func(service.Name) bool) *entry {
 	for i := range m.catalog {
 		if is(m.catalog[i].name) {
@@ -191,7 +192,8 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 			log.Debug("TLS refused", "err", err)
 			return
 		}
-		if c = t; e.name.HandshakeOnlyTLS {
+		c = t
+		if e.name.HandshakeOnlyTLS {
 			c = t.Raw()
 		}
 		defer c.Close()
@@ -201,8 +203,8 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 	}
 }
 
-// handler returns the device side of a service, one for all connections of this
-// machine.
+// handler returns the device side of a service. It makes one for all connections
+// of the machine.
 func (m *Machine) handler(e *entry) service.Handler {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -220,7 +222,7 @@ func (m *Machine) handler(e *entry) service.Handler {
 	return h
 }
 
-// logAs writes what a daemon says about the machine's own doings.
+// logAs writes a log entry of a daemon about something that the machine does.
 func (m *Machine) logAs(process, subsystem, category, message string) {
 	for _, p := range m.phone.Processes.List() {
 		if p.Name == process {

@@ -11,28 +11,28 @@ import (
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
-// FaultKind says how a service misbehaves.
+// FaultKind is a way in which a service misbehaves.
 type FaultKind int
 
-// The ways in which links and devices fail in practice.
+// The ways in which connections and devices fail in practice.
 const (
-	// CloseMidMessage ends the connection after Fault.After bytes of answers.
+	// CloseMidMessage closes the connection after Fault.After bytes of answers.
 	CloseMidMessage FaultKind = iota + 1
 	// Stall stops answering after Fault.After bytes and keeps the connection
 	// open.
 	Stall
 	// Trickle sends one byte at a time, Fault.Delay apart.
 	Trickle
-	// Late holds every answer back for Fault.Delay.
+	// Late delays every answer by Fault.Delay.
 	Late
 	// WrongLength makes the first message claim far more bytes than follow:
 	// the byte at Fault.LengthAt becomes 0x7F.
 	WrongLength
-	// KillChannel ends a channel of Instruments at a call, after Fault.After
-	// calls that are answered.
+	// KillChannel answers Fault.After calls on a channel of Instruments and closes
+	// the channel at the next call.
 	KillChannel
-	// NeverAnswer leaves calls on a channel of Instruments without an answer,
-	// after Fault.After that have one.
+	// NeverAnswer answers Fault.After calls on a channel of Instruments and leaves
+	// all later calls without an answer.
 	NeverAnswer
 )
 
@@ -42,49 +42,54 @@ var faultNames = map[string]FaultKind{
 	"kill":   KillChannel, "mute": NeverAnswer,
 }
 
-// ParseFault returns the kind that scripts call by name: close, stall,
-// trickle, late, length, and kill and mute for channels.
+// ParseFault returns the kind with the name that scripts use: close, stall,
+// trickle, late or length, or for channels kill or mute.
 func ParseFault(name string) (FaultKind, bool) { k, ok := faultNames[name]; return k, ok }
 
-// Fault is a misbehaviour of one service, for every connection that begins
-// while it is set.
+// Fault is a misbehaviour of one service. It applies to every connection that
+// begins while it is set.
 type Fault struct {
 	Kind FaultKind
-	// bytes the device still sends, for CloseMidMessage and Stall; calls it answers, for channels
-	After    int
-	Delay    time.Duration // for Trickle (0 = 1 ms) and Late (0 = 1 s)
-	LengthAt int           // offset of the byte to spoil; for WrongLength (plist frames 0, AFC 15)
+	// After is the number of bytes that the device still sends, for CloseMidMessage and
+	// Stall, or the number of calls that it answers, for channels.
+	After int
+	// Delay is used by Trickle, where 0 means 1 ms, and by Late, where 0 means 1 s.
+	Delay time.Duration
+	// LengthAt is the offset of the byte that WrongLength changes: 0 for plist frames,
+	// 15 for AFC.
+	LengthAt int
 }
 
-// SetFault makes a service misbehave from its next connection on. The service
-// is named as in lockdown, or as in RSD when lockdown does not have it;
-// "lockdown" is lockdownd itself, "rsd" the list of services and "*" stands for
-// every service. A channel of Instruments is named by its identifier and
-// misbehaves from its next call on.
+// SetFault makes a service misbehave from its next connection on. The name of a
+// service is that of lockdown, or that of RSD if lockdown does not have the
+// service. "lockdown" means lockdownd itself, "rsd" the list of services, and "*"
+// every service. The name may also be the identifier of a channel of Instruments,
+// which misbehaves from its next call on.
 func (m *Machine) SetFault(service string, f Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults[service] = f
 }
 
-// TunnelFaults is what is wrong with tunnels; the zero value is nothing.
+// TunnelFaults are the faults of tunnels. The zero value has none.
 type TunnelFaults struct {
-	// RefuseListener has remote pairing open no listener.
+	// RefuseListener makes remote pairing refuse to open a listener.
 	RefuseListener bool
-	// WrongKey has QUIC listeners show another key than remote pairing tells.
+	// WrongKey makes QUIC listeners present another key than the one that remote
+	// pairing announced.
 	WrongKey bool
-	// Faults is what happens to the packets.
+	// Faults are the faults of the packets.
 	tunnel.Faults
 }
 
-// SetTunnelFaults makes tunnels misbehave that begin from now on.
+// SetTunnelFaults sets the faults of tunnels that begin from now on.
 func (m *Machine) SetTunnelFaults(f TunnelFaults) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tunnelFaults = f
 }
 
-// ClearFaults lets everything behave again.
+// ClearFaults removes all faults, including those of tunnels.
 func (m *Machine) ClearFaults() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,7 +97,7 @@ func (m *Machine) ClearFaults() {
 	m.tunnelFaults = TunnelFaults{}
 }
 
-// channelFault says what becomes of a call on a channel of Instruments.
+// channelFault returns the fault of the next call on a channel of Instruments.
 func (m *Machine) channelFault(identifier, _ string) dvt.Fault {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,7 +119,8 @@ func (m *Machine) channelFault(identifier, _ string) dvt.Fault {
 	return dvt.NoFault
 }
 
-// misbehave wraps c in the fault that is set for service, if any.
+// misbehave returns c with the fault that is set for the service, or c itself if
+// none is set.
 func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net.Conn {
 	m.mu.Lock()
 	f, ok := m.faults[service]
@@ -137,7 +143,7 @@ func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net
 	}
 }
 
-// faultyConn spoils what the device writes.
+// faultyConn applies a Fault to what the device writes.
 type faultyConn struct {
 	net.Conn
 	ctx  context.Context
@@ -146,12 +152,13 @@ type faultyConn struct {
 	left int
 	sent bool
 	once sync.Once
-	gone chan struct{} // closed with the connection, or when the peer has left
+	gone chan struct{} // closed when the connection is closed or the peer has left
 
-	stalled chan struct{} // closed by a stall
+	stalled chan struct{} // closed when a Stall begins
 
-	// reading is full while somebody reads: the service and the watch of a
-	// stall take turns, TLS would make them wait where no deadline counts.
+	// reading holds a token while the service or watch reads. They take turns here,
+	// because inside a TLS connection they would wait for each other without a
+	// deadline.
 	reading chan struct{}
 }
 
@@ -162,8 +169,9 @@ func (c *faultyConn) Close() error {
 
 func (c *faultyConn) leave() { c.once.Do(func() { close(c.gone) }) }
 
-// Read is the service's, which hears nothing more once it is stalled: the watch
-// takes what comes, and half of it would end the connection.
+// Read reads for the service. Once the connection is stalled, Read only waits for
+// its end: watch reads the data, and a service that got a part of it would close
+// the connection.
 func (c *faultyConn) Read(p []byte) (int, error) {
 	select {
 	case <-c.stalled:
@@ -184,8 +192,8 @@ func (c *faultyConn) read(p []byte) (int, error) {
 	return n, err
 }
 
-// wait passes d, or returns false when the connection or the device ends. A
-// stall waits for ever.
+// wait waits for d and returns true, or returns false if the connection or the
+// device ends first. If d is 0 it waits for that end.
 func (c *faultyConn) wait(d time.Duration) bool {
 	var expired <-chan time.Time
 	if d > 0 {
@@ -239,9 +247,9 @@ func (c *faultyConn) trickle(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// cut sends what is still allowed and then closes or falls silent. A stalled
-// device still notices that its peer left, or its connection would stay for
-// ever: that is what reading in the background is for.
+// cut sends the bytes that are still allowed, and then closes the connection or
+// stalls. A stalled connection is read in the background, to notice when the peer
+// leaves; otherwise it would stay open for ever.
 func (c *faultyConn) cut(p []byte) (int, error) {
 	n, _ := c.Conn.Write(p[:c.left])
 	c.left = 0
@@ -258,8 +266,8 @@ func (c *faultyConn) cut(p []byte) (int, error) {
 	return n, net.ErrClosed
 }
 
-// watch reads until the peer has left. A read that ends by a deadline, which
-// is the service's own, is tried again a little later.
+// watch reads until the peer has left. If a read ends at a deadline that the
+// service has set, watch tries again a little later.
 func (c *faultyConn) watch() {
 	var b [512]byte
 	for {

@@ -12,13 +12,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// HostOptions describes a machine with virtual devices plugged in.
+// HostOptions describes a host with virtual devices plugged in.
 type HostOptions struct {
-	Count  int     // how many devices
-	Device Options // each of them; Phone.Serial counts up from the one given
+	Count  int     // number of devices
+	Device Options // of each device; Phone.Serial is that of the first one
 	Muxer  usbmux.MuxerOptions
 	Cable  link.Conditions // of connections that Dial makes
-	Logger *slog.Logger    // nil = silent
+	Logger *slog.Logger    // nil means silent
 }
 
 // Host is a muxer with virtual devices plugged in. It is safe for concurrent
@@ -31,14 +31,14 @@ type Host struct {
 	devices []*Machine
 	serial  int // Phone.Serial of the next device
 
-	browsing sync.Mutex // held while a Browse makes an interface
+	browsing sync.Mutex // held while Browse makes a network interface
 
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup
 }
 
-// NewHost makes the devices and plugs them in.
+// NewHost makes a host and its devices, and plugs the devices in.
 func NewHost(o HostOptions) (*Host, error) {
 	if o.Logger != nil {
 		o.Muxer.Logger, o.Device.Logger = o.Logger, o.Logger
@@ -68,7 +68,8 @@ func (h *Host) Add(o Options) (*Machine, error) {
 	return m, err
 }
 
-// add makes a device. The n-th of several is told apart by its name as well.
+// add makes a device. If n is not 0, the device is one of several and n+1 is
+// appended to its name.
 func (h *Host) add(o Options, n int) (*Machine, error) {
 	m, err := New(o)
 	if err != nil {
@@ -94,7 +95,8 @@ func (h *Host) NextSerial() int {
 	return h.serial - 1
 }
 
-// Devices returns the devices, plugged in or not, in the order they were made.
+// Devices returns all devices, plugged in or not, in the order in which they were
+// made.
 func (h *Host) Devices() []*Machine {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,7 +120,7 @@ func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
 	return client, nil
 }
 
-// Serve answers clients on a socket until ctx ends or the Host is closed.
+// Serve serves clients that connect to l, until ctx ends or the Host is closed.
 func (h *Host) Serve(ctx context.Context, l net.Listener) error { return h.Mux.Serve(ctx, l) }
 
 // Close unplugs every device, ends all connections and waits for them.

@@ -15,17 +15,18 @@ import (
 )
 
 const (
-	// quietTunnel is how long a tunnel's listener stays that nobody uses:
-	// hosts send something every 15 seconds at least.
+	// quietTunnel is how long a tunnel's listener stays open while it receives
+	// nothing. Hosts send at least one packet every 15 seconds.
 	quietTunnel = 60 * time.Second
-	// orphanLife is how long a listener stays that nobody has used when the
-	// control channel that asked for it ends: some hosts close that first.
+	// orphanLife is how long an unused listener stays open after its control channel
+	// has ended. Some hosts close the control channel before they connect.
 	orphanLife = 3 * time.Second
 	// maxListeners bounds the listeners for tunnels that hosts may ask for.
 	maxListeners = 64
 )
 
-// tunnel answers createListener; channel ends with the control channel.
+// tunnel answers createListener. channel is a context that ends with the control
+// channel.
 func (l *listening) tunnel(
 	channel context.Context, r remotepair.ListenerRequest,
 ) (*remotepair.Listener, error) {
@@ -61,13 +62,15 @@ func (l *listening) tunnel(
 	return open, err
 }
 
+// listenerGone makes room for another listener.
 func (l *listening) listenerGone() {
 	l.mu.Lock()
 	l.asked--
 	l.mu.Unlock()
 }
 
-// psk opens a TCP listener for one tunnel, which outlives the control channel.
+// psk opens a TCP listener for one tunnel. The tunnel may outlive the control
+// channel.
 func (l *listening) psk(channel context.Context, key []byte) (*remotepair.Listener, error) {
 	tcp, err := l.bind(0, true)
 	if err != nil {
@@ -96,7 +99,8 @@ func (l *listening) psk(channel context.Context, key []byte) (*remotepair.Listen
 	return &remotepair.Listener{Port: port}, nil
 }
 
-// quic opens a QUIC listener. wrong has it show another key than it tells.
+// quic opens a QUIC listener. With wrong the listener presents another key than
+// the one that quic returns.
 func (l *listening) quic(
 	channel context.Context, peer []byte, wrong bool,
 ) (*remotepair.Listener, error) {
@@ -145,9 +149,9 @@ func (l *listening) quic(
 	}, nil
 }
 
-// quicListener is the socket of a listener for QUIC tunnels. It stays as long as
-// somebody sends to it; when the control channel has ended, as long as a tunnel
-// is open.
+// quicListener is the socket of a listener for QUIC tunnels. It stays open as long
+// as it receives packets. After the control channel has ended it is closed with
+// its last tunnel.
 type quicListener struct {
 	net.PacketConn
 	end   context.CancelFunc
@@ -155,8 +159,8 @@ type quicListener struct {
 
 	mu      sync.Mutex
 	orphan  bool                     // the control channel has ended
-	served  bool                     // there was a tunnel
-	tunnels map[context.Context]bool // those that were used, by what ends with them
+	served  bool                     // a tunnel was used
+	tunnels map[context.Context]bool // tunnels in use, by the context that ends with each
 }
 
 func (q *quicListener) ReadFrom(p []byte) (int, net.Addr, error) {
@@ -169,7 +173,8 @@ func (q *quicListener) ReadFrom(p []byte) (int, net.Addr, error) {
 	return n, from, err
 }
 
-// wait begins the time anew within which somebody has to send. q.mu is held.
+// wait restarts the timer that closes the listener if nothing is received. The
+// caller holds q.mu.
 func (q *quicListener) wait() {
 	if q.orphan && len(q.tunnels) == 0 {
 		q.timer.Reset(orphanLife)
@@ -178,6 +183,7 @@ func (q *quicListener) wait() {
 	q.timer.Reset(quietTunnel)
 }
 
+// orphaned is called when the control channel has ended.
 func (q *quicListener) orphaned() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -189,7 +195,8 @@ func (q *quicListener) orphaned() {
 	q.wait()
 }
 
-// counted has the tunnels counted in which somebody opens a port.
+// counted wraps open, so that a tunnel counts as used when the host opens a port
+// in it.
 func (q *quicListener) counted(
 	open func(uint16) (func(context.Context, net.Conn), error),
 ) func(uint16) (func(context.Context, net.Conn), error) {
@@ -205,8 +212,8 @@ func (q *quicListener) counted(
 	}
 }
 
-// used counts a tunnel, whose end is that of ctx. The last one takes an orphan
-// with it.
+// used counts a tunnel until ctx ends. If the control channel has ended, the
+// listener ends with the last tunnel.
 func (q *quicListener) used(ctx context.Context) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,10 +1,10 @@
-// Package virtual is the virtual device: it puts the phone model and every
-// device side of this repository behind a muxer and a lockdownd, so that
-// programs which know only real devices work against it.
+// Package virtual is the virtual device. It serves the phone model through the
+// device sides of all protocols, behind a muxer and a lockdownd, so that programs
+// that are made for real devices work with it.
 //
-// A Host is a machine with a muxer and any number of devices plugged in; a
-// Machine is one device. Everything runs in this process and, unless somebody
-// asks for a socket, in memory:
+// A Host is a muxer with any number of devices plugged in. A Machine is one
+// device. Everything runs in this process, and in memory unless a socket is asked
+// for:
 //
 //	client -- usbmux --> Host.Mux -- Connect 62078 --> lockdownd of a Machine
 //	                              -- Connect 49xxx --> a started service
@@ -12,10 +12,9 @@
 //	       -- RSD 58783 --> remote pairing -- createListener --> a tunnel
 //	                        a tunnel -- RSD --> every service
 //
-// What services answer comes from the phone of the Machine; which services
-// there are stands in catalog.go, tunnels and what is in them in tunnel.go, how
-// a device shows itself on a network in network.go, and how they can be told to
-// misbehave in fault.go.
+// Services answer from the phone of the Machine. The list of services is in
+// catalog.go, tunnels and the services in them are in tunnel.go, devices on a
+// network in network.go, and faults of services in fault.go.
 package virtual
 
 import (
@@ -38,27 +37,27 @@ import (
 )
 
 const (
-	// firstPort begins the range that started services listen in.
+	// firstPort is the first port of the range in which started services listen.
 	firstPort = 49152
 	// portLife is how long a started service waits for its one connection.
 	portLife = 60 * time.Second
-	// bootTime is how long a restarting device stays away from the bus.
+	// bootTime is how long a restarting device is detached from the muxer.
 	bootTime = 500 * time.Millisecond
-	// receiveBudget bounds what hosts send on all RemoteXPC and DTX connections to a
-	// device, which anybody who reaches it can make.
+	// receiveBudget bounds the bytes that a device keeps of all RemoteXPC and DTX
+	// connections, because every host that reaches the device can make such connections.
 	receiveBudget = 128 << 20
 )
 
-// Options describes one virtual device. The zero value is a trusting phone of
-// the default profile.
+// Options describes one virtual device. The zero value is a phone of the default
+// profile that trusts every host.
 type Options struct {
 	Phone phone.Options
-	Echo  uint16        // a port of the device that sends back what it gets; 0 = none
-	Boot  time.Duration // how long a restart takes; 0 = half a second
-	// Heartbeat is how often the device wants to hear from hosts that keep it
-	// awake, in whole seconds; 0 = 10 s, as devices do.
+	Echo  uint16        // port that sends back what it receives; 0 means none
+	Boot  time.Duration // duration of a restart; 0 means half a second
+	// Heartbeat is the interval at which the heartbeat service expects answers, in
+	// whole seconds. 0 means 10 s, as on real devices.
 	Heartbeat time.Duration
-	Logger    *slog.Logger // nil = silent
+	Logger    *slog.Logger // nil means silent
 }
 
 // Machine is one virtual device. It is safe for concurrent use.
@@ -71,7 +70,7 @@ type Machine struct {
 	mu     sync.Mutex
 	mux    *usbmux.Muxer
 	id     uint32 // device id at the muxer; 0 while unplugged
-	going  bool   // the device goes down: nothing new is opened on it
+	going  bool   // the device is going down: new connections are refused
 	ports  map[uint16]*port
 	next   uint16
 	faults map[string]Fault
@@ -79,28 +78,28 @@ type Machine struct {
 
 	handlers map[*entry]service.Handler
 	catalog  []entry
-	core     *coredevice.Device // the CoreDevice family
+	core     *coredevice.Device // device side of the CoreDevice family
 	peers    *remotepair.Peers  // hosts that are trusted for tunnels
 	shown    []*Presence        // on networks
-	budget   *link.Budget       // of what hosts send on RemoteXPC and DTX connections
+	budget   *link.Budget       // shared by all RemoteXPC and DTX connections
 
-	tunnels      map[int]context.CancelCauseFunc // cut a tunnel
+	tunnels      map[int]context.CancelCauseFunc // by the number of the tunnel
 	lastTunnel   int
 	tunnelFaults TunnelFaults
 
 	life context.Context // ends at Close
 	end  context.CancelFunc
-	work sync.WaitGroup // restarts under way
+	work sync.WaitGroup // restarts in progress
 }
 
-// port is where a started service or a permanent listener waits.
+// port is a port on which a started service or a permanent server listens.
 type port struct {
 	serve   func(ctx context.Context, c net.Conn)
 	once    bool
 	expires *time.Timer
 }
 
-// New makes a virtual device that is not plugged in yet.
+// New makes a virtual device. It is not plugged in.
 func New(o Options) (*Machine, error) {
 	p, err := phone.New(o.Phone)
 	if err != nil {
@@ -136,28 +135,28 @@ func New(o Options) (*Machine, error) {
 	return m, nil
 }
 
-// Phone returns the model: what services answer is read from it and what
-// clients change is found in it.
+// Phone returns the model of the phone. Services answer from it, and what hosts
+// change is changed in it.
 func (m *Machine) Phone() *phone.Phone { return m.phone }
 
 // UDID returns the device's identifier.
 func (m *Machine) UDID() string { return m.phone.Identity.UDID }
 
-// Listen puts a permanent server on a port of the device, as an app with a
-// listening socket would. serve owns the connection until it returns.
+// Listen serves a port of the device until the machine is closed, as an app with
+// a listening socket does. serve owns the connection until it returns.
 func (m *Machine) Listen(number uint16, serve func(ctx context.Context, c net.Conn)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ports[number] = &port{serve: serve}
 }
 
-// Attach plugs the device into a muxer; while it is plugged in this does
-// nothing.
+// Attach plugs the device into a muxer. It does nothing if the device is plugged
+// in already.
 func (m *Machine) Attach(mux *usbmux.Muxer) {
 	if m.Attached() {
 		return
 	}
-	// Whoever hears of the device at the muxer finds its network as well.
+	// The networks come first: a host that sees the device at the muxer finds it there.
 	for _, p := range m.presences() {
 		if err := p.come(); err != nil {
 			m.log.Warn("not on the network any more", "address", p.opts.Address, "err", err)
@@ -165,7 +164,7 @@ func (m *Machine) Attach(mux *usbmux.Muxer) {
 	}
 	m.plugIn(mux)
 	for _, p := range m.presences() {
-		if p.cable() && !m.Attached() { // unplugged meanwhile
+		if p.cable() && !m.Attached() { // it was unplugged in the meantime
 			p.leave()
 		}
 	}
@@ -186,7 +185,7 @@ func (m *Machine) plugIn(mux *usbmux.Muxer) {
 	m.phone.Notifications.Post("com.apple.mobile.lockdown.host_attached")
 }
 
-// Replug plugs the device into the muxer it was in last.
+// Replug plugs the device into the muxer that it was plugged into last.
 func (m *Machine) Replug() error {
 	m.mu.Lock()
 	mux, closed := m.mux, m.closed
@@ -198,7 +197,7 @@ func (m *Machine) Replug() error {
 	return nil
 }
 
-// Detach unplugs the device: every connection to it ends.
+// Detach unplugs the device. Every connection to it ends.
 func (m *Machine) Detach() {
 	m.mu.Lock()
 	mux, id := m.mux, m.id
@@ -222,7 +221,7 @@ func (m *Machine) Attached() bool {
 	return m.id != 0
 }
 
-// Close unplugs the device for good and waits for what it was doing.
+// Close unplugs the device for good and waits until its work has ended.
 func (m *Machine) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -244,8 +243,9 @@ func (m *Machine) Close() error {
 	return nil
 }
 
-// power carries out what a client asked of the model. It returns at once: it
-// is called from inside a connection that the detach will end.
+// power carries out a power action that a host asked for. It does the work on
+// another goroutine, because it is called while a connection is served that the
+// detaching ends.
 func (m *Machine) power(a power.Action) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -272,8 +272,8 @@ func (m *Machine) power(a power.Action) {
 	}()
 }
 
-// leave takes a device that goes down off its networks and off the muxer. To a host
-// that is one event: whoever loses one connection cannot open another one meanwhile.
+// leave removes a device that goes down from its networks and from the muxer. A host sees
+// this as one event: after it has lost one connection it cannot open another one.
 func (m *Machine) leave() {
 	for _, p := range m.presences() {
 		p.leave()
@@ -284,7 +284,7 @@ func (m *Machine) leave() {
 	m.going = false
 }
 
-// open is the muxer's question who listens on a port of the device.
+// open returns the function that serves a port of the device. The muxer calls it.
 func (m *Machine) open(number uint16) (func(context.Context, net.Conn), error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -299,13 +299,14 @@ func (m *Machine) open(number uint16) (func(context.Context, net.Conn), error) {
 	return p.serve, nil
 }
 
-// listenOnce gives a service a fresh port for one connection.
+// listenOnce opens a free port for one connection.
 func (m *Machine) listenOnce(serve func(context.Context, net.Conn)) (uint16, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for range 65535 - firstPort {
 		n := m.next
-		if m.next++; m.next == 0 {
+		m.next++
+		if m.next == 0 {
 			m.next = firstPort
 		}
 		if _, taken := m.ports[n]; taken {

@@ -18,35 +18,36 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// announceTime bounds the first announcement.
+// announceTime bounds the time for the first announcement.
 const announceTime = 5 * time.Second
 
-// NetworkOptions says how a device shows itself on a network of this computer,
-// beside the muxer.
+// NetworkOptions says how a device is reachable on a network of this computer,
+// in addition to the muxer.
 type NetworkOptions struct {
-	// Address is where it listens; the zero value is 127.0.0.1.
+	// Address is the address that the device listens on. The zero value means
+	// 127.0.0.1.
 	Address netip.Addr
-	// Ethernet is the interface that the USB cable makes since iOS 17: the
-	// list of services for hosts that are not paired, and remote pairing
-	// through it. It is there while the device is plugged in.
+	// Ethernet opens the services of the network interface over the USB cable,
+	// which devices have since iOS 17: the RSD list for hosts that are not paired,
+	// and remote pairing. They are there while the device is plugged in.
 	Ethernet bool
-	// Wifi has lockdownd and, since iOS 17, remote pairing over TCP.
+	// Wifi opens lockdownd and, since iOS 17, remote pairing over TCP.
 	Wifi bool
-	// Trusted has what is inside tunnels without a tunnel around it: the list
-	// for paired hosts and all services. No device does that; programs that
-	// are given the address of a list can be tried so without a tunnel.
+	// Trusted opens the RSD list for paired hosts and all services in it, which
+	// devices have only inside tunnels. It serves to test programs that take the
+	// address of such a list, without a tunnel.
 	Trusted bool
-	// TrustedPort is the port of that list; 0 is a free one.
+	// TrustedPort is the port of that list; 0 means a free one.
 	TrustedPort uint16
-	// Fixed insists on the ports that devices have, so that other programs
-	// find them; without it free ones do where those are taken.
+	// Fixed requires the ports that devices use, so that other programs find them.
+	// Without it a free port is used where one of these is taken.
 	Fixed bool
-	// Announce tells of it by Bonjour, on the interface that has Address.
+	// Announce advertises the services by Bonjour, on the interface of Address.
 	Announce bool
 }
 
-// Presence is a device on a network. It goes when the device does and comes
-// back with it, at other ports as after a boot.
+// Presence is a device on a network. It disappears when the device is unplugged
+// or shuts down, and comes back with the device, on other ports.
 type Presence struct {
 	machine *Machine
 	opts    NetworkOptions
@@ -56,15 +57,15 @@ type Presence struct {
 	closed bool
 }
 
-// Ports is where a Presence listens; those that are not there are 0.
+// Ports are the ports of a Presence; 0 means that there is no such port.
 type Ports struct {
 	Untrusted uint16 // RSD for hosts that are not paired
-	Trusted   uint16 // RSD as inside a tunnel
+	Trusted   uint16 // RSD for paired hosts, as inside a tunnel
 	Lockdown  uint16
 	Pairing   uint16 // remote pairing over TCP
 }
 
-// listening is what a Presence has open between coming and going.
+// listening holds what a Presence has open while it is on the network.
 type listening struct {
 	m       *Machine
 	address netip.Addr
@@ -74,9 +75,9 @@ type listening struct {
 	work    sync.WaitGroup
 
 	mu        sync.Mutex
-	told      *bonjour.Advertisement // nil = nobody is told
+	told      *bonjour.Advertisement // nil means that nothing is advertised
 	listeners []net.Listener
-	asked     int // listeners of tunnels
+	asked     int // number of listeners for tunnels
 }
 
 // Show puts the device on a network until the Presence or the machine is
@@ -103,10 +104,10 @@ func (m *Machine) Show(o NetworkOptions) (*Presence, error) {
 	return p, nil
 }
 
-// Address is where the device listens.
+// Address returns the address that the device listens on.
 func (p *Presence) Address() netip.Addr { return p.opts.Address }
 
-// Ports says where the device listens at the moment.
+// Ports returns the ports that the device listens on at present.
 func (p *Presence) Ports() Ports {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +126,7 @@ func (p *Presence) Close() error {
 	return nil
 }
 
-// come opens the listeners; while they are open it does nothing.
+// come opens the listeners. It does nothing if they are open already.
 func (p *Presence) come() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -148,7 +149,7 @@ func (p *Presence) come() error {
 	return nil
 }
 
-// announce tells the network where l listens, until l is closed.
+// announce advertises the ports of l by Bonjour until l is closed.
 func (p *Presence) announce(l *listening) error {
 	ctx, cancel := context.WithTimeout(l.life, announceTime)
 	defer cancel()
@@ -164,7 +165,7 @@ func (p *Presence) announce(l *listening) error {
 	return err
 }
 
-// interfaceOf finds the interface that has an address.
+// interfaceOf returns the name of the network interface that has an address.
 func interfaceOf(a netip.Addr) (string, error) {
 	if a.Zone() != "" {
 		return a.Zone(), nil
@@ -179,7 +180,7 @@ func interfaceOf(a netip.Addr) (string, error) {
 			continue
 		}
 		for _, n := range addresses {
-			// The whole of 127/8 is the loopback interface's.
+			// All addresses of 127/8 belong to the loopback interface.
 			if prefix, err := netip.ParsePrefix(n.String()); err == nil &&
 				(prefix.Addr() == a || a.IsLoopback() && prefix.Contains(a)) {
 				return i.Name, nil
@@ -189,6 +190,7 @@ func interfaceOf(a netip.Addr) (string, error) {
 	return "", fmt.Errorf("no interface has the address %s", a)
 }
 
+// leave closes the listeners and waits for the connections.
 func (p *Presence) leave() {
 	p.mu.Lock()
 	l := p.up
@@ -199,33 +201,34 @@ func (p *Presence) leave() {
 	}
 }
 
-// cable reports whether the Presence hangs on the cable.
+// cable reports whether the Presence exists only while the device is plugged in.
 func (p *Presence) cable() bool { return p.opts.Ethernet || p.opts.Trusted }
 
-// presences returns those of the machine.
+// presences returns the presences of the machine.
 func (m *Machine) presences() []*Presence {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return append([]*Presence(nil), m.shown...)
 }
 
+// open opens the listeners that the options ask for.
 func (l *listening) open(o *NetworkOptions) (err error) {
 	modern := l.m.phone.Identity.VersionNumber() >= 1700
 	if o.Ethernet && modern {
-		if l.ports.Untrusted, err = l.list(rsd.Port, o.Fixed,
-			rsd.TableOptions{Untrusted: true}); err != nil {
+		l.ports.Untrusted, err = l.list(rsd.Port, o.Fixed, rsd.TableOptions{Untrusted: true})
+		if err != nil {
 			return err
 		}
 	}
 	if o.Trusted && modern {
-		if l.ports.Trusted, err = l.list(o.TrustedPort, o.TrustedPort != 0,
-			rsd.TableOptions{}); err != nil {
+		l.ports.Trusted, err = l.list(o.TrustedPort, o.TrustedPort != 0, rsd.TableOptions{})
+		if err != nil {
 			return err
 		}
 	}
 	if o.Wifi {
-		if l.ports.Lockdown, err = l.listen(lockdown.Port, o.Fixed, false,
-			l.serveLockdown); err != nil {
+		l.ports.Lockdown, err = l.listen(lockdown.Port, o.Fixed, false, l.serveLockdown)
+		if err != nil {
 			return err
 		}
 		if modern {
@@ -235,11 +238,11 @@ func (l *listening) open(o *NetworkOptions) (err error) {
 	return err
 }
 
-// list opens a list of services and each service on a port of its own. All
-// ports are known before the first connection is accepted.
+// list opens an RSD list, and each service in it on a port of its own. It opens
+// all ports of the services before it accepts the first connection.
 func (l *listening) list(port uint16, fixed bool, o rsd.TableOptions) (uint16, error) {
 	ports, waiting := map[string]uint16{}, map[string]net.Listener{}
-	// Everything that may ever be listed gets its port now.
+	// Services that are listed only while a developer image is mounted get a port, too.
 	o.Image = true
 	for _, s := range rsd.Table(l.m.phone, o) {
 		tcp, err := l.bind(0, true)
@@ -265,7 +268,7 @@ func (l *listening) list(port uint16, fixed bool, o rsd.TableOptions) (uint16, e
 	})
 }
 
-// services is a list as it is now.
+// services returns the entries of an RSD list at present.
 func (l *listening) services(o rsd.TableOptions, ports map[string]uint16) []rsd.Service {
 	o.Image = l.m.phone.DeveloperServices()
 	o.Port = func(name string) uint16 { return ports[name] }
@@ -289,7 +292,7 @@ func (l *listening) servePairing(ctx context.Context, c net.Conn) {
 	}
 }
 
-// serveLockdown is lockdownd as hosts on the network see it: nobody may pair.
+// serveLockdown serves lockdownd for hosts on the network, which cannot pair.
 func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
 	d := &lockdown.Device{Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: func(
 		_ context.Context, name string, host *trust.Host, escrow []byte,
@@ -304,7 +307,8 @@ func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
 	}
 }
 
-// bind listens on a port; when it is taken and not insisted on, on a free one.
+// bind listens on a port. If the port is taken and fixed is false, it listens on
+// a free port instead.
 func (l *listening) bind(port uint16, fixed bool) (net.Listener, error) {
 	at := func(port uint16) string {
 		return net.JoinHostPort(l.address.String(),
@@ -319,8 +323,8 @@ func (l *listening) bind(port uint16, fixed bool) (net.Listener, error) {
 
 func portOf(tcp net.Listener) uint16 { return uint16(tcp.Addr().(*net.TCPAddr).Port) }
 
-// listen accepts connections on a port that bind finds. once ends after the
-// first connection, or when none comes.
+// listen accepts connections on a port that bind opens. With once it accepts one
+// connection, and waits for it at most portLife.
 func (l *listening) listen(
 	port uint16, fixed, once bool, serve func(context.Context, net.Conn),
 ) (uint16, error) {
@@ -332,7 +336,7 @@ func (l *listening) listen(
 	return n, l.run(tcp, once, serve)
 }
 
-// run accepts connections of a listener, which is closed with the rest.
+// run accepts connections of a listener until l is closed. once is as in listen.
 func (l *listening) run(tcp net.Listener, once bool, serve func(context.Context, net.Conn)) error {
 	var keep net.Listener
 	if !once {
@@ -356,8 +360,8 @@ func (l *listening) run(tcp net.Listener, once bool, serve func(context.Context,
 	return nil
 }
 
-// begin counts work that close waits for, and keeps a listener for it to close;
-// false when it is over.
+// begin announces a goroutine that close waits for. A listener that is not nil is
+// closed by close. begin returns false if l is closed already.
 func (l *listening) begin(keep net.Listener) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -381,8 +385,8 @@ func (l *listening) accept(tcp net.Listener, serve func(context.Context, net.Con
 	}
 }
 
-// acceptOne waits for the one connection that was announced, until the listener's
-// deadline.
+// acceptOne serves one connection. It waits for it until the deadline of the
+// listener.
 func (l *listening) acceptOne(tcp net.Listener, serve func(context.Context, net.Conn)) {
 	stop := context.AfterFunc(l.life, func() { tcp.Close() })
 	c, err := tcp.Accept()
@@ -398,10 +402,10 @@ func (l *listening) serve(c net.Conn, serve func(context.Context, net.Conn)) {
 	serve(l.life, c)
 }
 
-// close ends everything and waits for it.
+// close closes the listeners and connections and waits until they have ended.
 func (l *listening) close() {
 	if l.told != nil {
-		l.told.Close() // says goodbye
+		l.told.Close() // withdraws the advertisement from the network
 	}
 	l.mu.Lock()
 	l.end()

@@ -94,7 +94,8 @@ func count(what string, next func() (string, error)) error {
 		if want := fmt.Sprintf("entry %d", n); text != want {
 			return fmt.Errorf("%s: %q, want %q", what, text, want)
 		}
-		if n++; n == scaleEntries {
+		n++
+		if n == scaleEntries {
 			return nil
 		}
 	}

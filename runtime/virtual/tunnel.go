@@ -18,32 +18,34 @@ import (
 )
 
 const (
-	// shim ends the names of lockdown's services in a tunnel.
+	// shim is the suffix of the names of lockdown services in a tunnel.
 	shim = ".shim.remote"
-	// portSpread is how far apart the ports of two boots may be, portsOfBoot
-	// how many of them a boot may use.
+	// portSpread is the size of the range from which a boot takes its first port,
+	// portsOfBoot the number of ports that a boot may use.
 	portSpread, portsOfBoot = 8192, 256
 )
 
-// handler makes a service.Handler of a function.
+// handler adapts a function to the service.Handler interface.
 type handler func(ctx context.Context, c net.Conn) error
 
 func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c) }
 
-// instruments is Instruments' server, whose channels have faults of their own.
+// instruments returns the device side of Instruments. Faults may be set for single
+// channels of it.
 func (m *Machine) instruments() service.Handler {
 	return &dvt.Device{
 		Phone: m.phone, Fault: m.channelFault, Budget: m.budget, Logger: m.opts.Logger,
 	}
 }
 
-// coreService returns one service of the CoreDevice family. They share what they know
-// of each other's connections.
+// coreService returns a function that makes one service of the CoreDevice family. All
+// services of a machine share one coredevice.Device, because they need to know of each
+// other's connections.
 func coreService(n service.Name) func(*Machine) service.Handler {
 	return func(m *Machine) service.Handler { return m.core.Handler(n) }
 }
 
-// trustPairing is remote pairing behind lockdown.
+// trustPairing returns the device side of remote pairing over lockdown.
 func (m *Machine) trustPairing() service.Handler {
 	return handler(func(ctx context.Context, c net.Conn) error {
 		d := m.pairing(nil)
@@ -52,7 +54,8 @@ func (m *Machine) trustPairing() service.Handler {
 	})
 }
 
-// tunnelPairing is remote pairing in a tunnel, where there are no other tunnels.
+// tunnelPairing returns the device side of remote pairing in a tunnel. It opens no
+// tunnels itself.
 func (m *Machine) tunnelPairing() service.Handler { return m.pairingXPC(nil) }
 
 func (m *Machine) trustedLockdown() service.Handler {
@@ -67,16 +70,16 @@ func (m *Machine) untrustedLockdown() service.Handler {
 	}
 }
 
-// proxy is CoreDeviceProxy.
+// proxy returns the device side of CoreDeviceProxy.
 func (m *Machine) proxy() service.Handler { return handler(m.serveTunnel) }
 
-// serveTunnel is CoreDeviceProxy: the connection becomes a tunnel.
+// serveTunnel serves a connection to CoreDeviceProxy, which becomes a tunnel.
 func (m *Machine) serveTunnel(ctx context.Context, c net.Conn) error {
 	return m.runTunnel(ctx,
 		func(ctx context.Context, d *tunnel.Device) error { return d.Serve(ctx, c) })
 }
 
-// runTunnel serves a tunnel that DropTunnels ends.
+// runTunnel serves a tunnel and registers it, so that DropTunnels can end it.
 func (m *Machine) runTunnel(
 	ctx context.Context, serve func(context.Context, *tunnel.Device) error,
 ) error {
@@ -98,10 +101,10 @@ func (m *Machine) runTunnel(
 	})
 }
 
-// errCut is why a tunnel ended that DropTunnels cut.
+// errCut is the reason why a tunnel ended that DropTunnels has cut.
 var errCut = errors.New("tunnel was cut")
 
-// DropTunnels cuts every tunnel to the device and says how many there were.
+// DropTunnels cuts every tunnel to the device and returns how many there were.
 func (m *Machine) DropTunnels() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,17 +121,17 @@ func (m *Machine) Tunnels() int {
 	return len(m.tunnels)
 }
 
-// firstRemote is the port of the first service in tunnels: another one after
+// firstRemote returns the port of the first service in tunnels. It changes with
 // every boot.
 func (m *Machine) firstRemote() uint16 {
 	sum := sha256.Sum256([]byte("ports " + m.phone.Clock.BootID()))
 	return rsd.FirstPort + portsOfBoot + binary.BigEndian.Uint16(sum[:])%portSpread
 }
 
-// rsdPort is where the list of services is inside tunnels.
+// rsdPort returns the port of the RSD list inside tunnels.
 func (m *Machine) rsdPort() uint16 { return m.firstRemote() - 1 }
 
-// remoteServices is the list that tunnels have.
+// remoteServices returns the entries of the RSD list inside tunnels.
 func (m *Machine) remoteServices() []rsd.Service {
 	var played []service.Name
 	for _, e := range m.catalog {
@@ -143,7 +146,7 @@ func (m *Machine) remoteServices() []rsd.Service {
 	return list
 }
 
-// openInTunnel finds what listens on a port inside tunnels.
+// openInTunnel returns the function that serves a port inside tunnels.
 func (m *Machine) openInTunnel(number uint16) (func(context.Context, net.Conn), error) {
 	if number == m.rsdPort() {
 		return func(ctx context.Context, c net.Conn) { m.serveRSD(ctx, c, m.remoteServices) }, nil
@@ -157,7 +160,7 @@ func (m *Machine) openInTunnel(number uint16) (func(context.Context, net.Conn), 
 	p, ok := m.ports[number]
 	m.mu.Unlock()
 	if ok && !p.once && number != lockdown.Port {
-		return p.serve, nil // an app that listens does so on every interface
+		return p.serve, nil // apps listen on every network interface
 	}
 	return nil, errors.New("connection refused")
 }
@@ -169,7 +172,7 @@ func (m *Machine) serveRSD(ctx context.Context, c net.Conn, list func() []rsd.Se
 	}
 }
 
-// serveRemote serves a connection to a service of RSD's list.
+// serveRemote serves a connection to a service of an RSD list.
 func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 	h, known := m.remote(s)
 	c = m.misbehave(ctx, known, c)
@@ -187,8 +190,8 @@ func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 	}
 }
 
-// remote finds the device side of a listed service, nil when there is none,
-// and the name that faults know it by.
+// remote returns the device side of a listed service, or nil if there is none,
+// and the name of the service in SetFault.
 func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
 	e := m.entry(func(n service.Name) bool { return n.Remote == s.Name })
 	if e == nil {
@@ -197,8 +200,9 @@ func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
 	return m.handler(e), e.faultName()
 }
 
-// refusal says who may use a lockdown service in a tunnel. Everybody there is
-// paired; but a locked device starts few services without an escrow bag.
+// refusal returns a function that decides whether a lockdown service may be used
+// in a tunnel. All hosts there are paired. But a locked device starts only few
+// services without an escrow bag.
 func (m *Machine) refusal(name string, played bool) func(context.Context, []byte) error {
 	return func(_ context.Context, escrow []byte) error {
 		e := m.entry(func(n service.Name) bool { return n.Remote == name })
@@ -225,8 +229,9 @@ func (m *Machine) knownBag(bag []byte) bool {
 	return false
 }
 
-// absent stands in for listed services that the virtual device does not play:
-// those that speak RemoteXPC come up and say nothing, all others hang up.
+// absent returns the device side of a listed service that the virtual device does
+// not implement. If it speaks RemoteXPC, the connection is set up and gets no
+// answers. All others are closed at once.
 func (m *Machine) absent(s rsd.Service) service.Handler {
 	if s.Transport() != rsd.RemoteXPC {
 		return handler(func(context.Context, net.Conn) error { return nil })
@@ -238,8 +243,8 @@ func (m *Machine) absent(s rsd.Service) service.Handler {
 	return &remotexpc.Device{Options: remotexpc.Options{Budget: m.budget}, Handle: silent}
 }
 
-// pairing is the device's end of a remote pairing channel. listen opens
-// tunnels' listeners; nil where there are none.
+// pairing returns the device side of a remote pairing channel. listen opens the
+// listeners for tunnels; it is nil where no tunnels can be opened.
 func (m *Machine) pairing(
 	listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error),
 ) *remotepair.Device {
@@ -249,7 +254,7 @@ func (m *Machine) pairing(
 	}
 }
 
-// pairingXPC is the same as a service that speaks RemoteXPC.
+// pairingXPC returns the device side of remote pairing over RemoteXPC.
 func (m *Machine) pairingXPC(
 	listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error),
 ) service.Handler {

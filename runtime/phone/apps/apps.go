@@ -1,4 +1,4 @@
-// Package apps is the installed apps, each with its bundle and its data container.
+// Package apps has the installed apps, each with its bundle and its data container.
 package apps
 
 import (
@@ -46,7 +46,7 @@ type Spec struct {
 	Developer bool
 	// FileSharing is UIFileSharingEnabled, also taken from Info.
 	FileSharing bool
-	// Team is the signer's team identifier; "" is one invented.
+	// Team is the team identifier of the signer; "" means one that is made up.
 	Team string
 	// StaticDiskUsage is the size of the bundle; 0 means 12 MiB.
 	StaticDiskUsage uint64
@@ -81,7 +81,7 @@ type Options struct {
 	Gone func(bundleID string)
 }
 
-// Apps is the installed apps, made at the first look. All methods may be called
+// Apps holds the installed apps, which are made at the first use. All methods may be called
 // concurrently.
 type Apps struct {
 	o Options
@@ -94,7 +94,7 @@ type Apps struct {
 // New returns the apps of a new phone.
 func New(o Options) *Apps { return &Apps{o: o} }
 
-// ready installs what the phone comes with; the caller holds mu for writing.
+// ready installs the apps of a new phone. The caller holds mu for writing.
 func (t *Apps) ready() {
 	if t.byID == nil {
 		t.byID = make(map[string]*App, len(builtinApps))
@@ -180,7 +180,7 @@ func (t *Apps) Find(bundleID string) (a *App, ok bool) {
 	return a, ok
 }
 
-// Builtin returns an app as it comes with every new phone, installed or not.
+// Builtin returns an app of a new phone, even if it was removed from this one.
 func (t *Apps) Builtin(bundleID string) (*App, bool) {
 	for _, b := range builtinApps {
 		if b.spec.BundleID == bundleID {
@@ -205,10 +205,10 @@ func (t *Apps) look(fn func()) {
 	fn()
 }
 
-// Install installs an app, or a new version over the one with the same
-// identifier, whose container stays and whose process ends. It posts
-// notifications.AppInstalled. Without a BundleID the cause is fs.ErrInvalid, without
-// room files.ErrNoSpace.
+// Install installs an app. If there is one with the same identifier, the new one
+// replaces it: its process ends and its data container stays. Install posts
+// notifications.AppInstalled. The error is fs.ErrInvalid if there is no valid BundleID,
+// and files.ErrNoSpace if there is no room.
 func (t *Apps) Install(spec Spec) (*App, error) {
 	if spec.BundleID == "" || strings.ContainsAny(spec.BundleID, "/\x00") {
 		return nil, failure.Wrap("add app", spec.BundleID, fs.ErrInvalid)
@@ -238,9 +238,9 @@ func (t *Apps) Install(spec Spec) (*App, error) {
 	return a, nil
 }
 
-// Remove removes an app and its container and ends its process. An
-// unknown one is fs.ErrNotExist, a system app fs.ErrPermission. It posts
-// notifications.AppUninstalled.
+// Remove removes an app and its data container, ends its process, and posts
+// notifications.AppUninstalled. The error is fs.ErrNotExist for an unknown app, and
+// fs.ErrPermission for a system app.
 func (t *Apps) Remove(bundleID string) error {
 	t.mu.Lock()
 	t.ready()
@@ -268,7 +268,7 @@ func (t *Apps) Remove(bundleID string) error {
 	return nil
 }
 
-// complete fills the fields that were left empty.
+// complete returns a copy of s in which the empty fields have their defaults.
 func (s Spec) complete() Spec {
 	last := s.BundleID[strings.LastIndexByte(s.BundleID, '.')+1:]
 	or := func(field *string, key, def string) {

@@ -28,9 +28,9 @@ func (a *App) ContainerPath() string {
 // Executable is where the app's executable lies on the phone.
 func (a *App) Executable() string { return a.Path() + "/" + a.spec.Executable }
 
-// Attributes are what installation_proxy tells about the app, except the
-// disk usage, which is given out only when asked for by name. The caller owns
-// the dictionary.
+// Attributes returns the attributes of the app for installation_proxy, except the
+// disk usage, which is sent only if a host asks for it by name. The caller owns the
+// dictionary.
 func (a *App) Attributes() plist.Dict {
 	s := a.spec
 	d := plist.Dict{
@@ -81,7 +81,7 @@ func (a *App) Attributes() plist.Dict {
 	return d
 }
 
-// attributesByKind adds what only some apps have.
+// attributesByKind adds the attributes that only some apps have.
 func (a *App) attributesByKind(d plist.Dict) {
 	s := a.spec
 	if s.Developer {
@@ -142,9 +142,9 @@ func (a *App) signer() string {
 	return "Apple iPhone OS Application Signing"
 }
 
-// numericVersion packs a version as a 'vers' resource does: two decimal digits
-// of the major number, one each of the others, and 0x8000 for a release; 1.0
-// is 0x01008000.
+// numericVersion returns a version in the form of a 'vers' resource: two decimal
+// digits of the major number, one digit of each other number, and 0x8000 for a
+// release. 1.0 is 0x01008000.
 func numericVersion(v string) int64 {
 	var n [3]int64
 	for i, part := range strings.SplitN(v, ".", 4) {

@@ -1,4 +1,5 @@
-// Package conditions is what a developer can have the phone pretend to suffer from.
+// Package conditions has the device conditions that a developer can simulate on the phone,
+// such as a slow network.
 package conditions
 
 import (
@@ -10,22 +11,22 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
-// ErrActive is the enabling of a condition while one is active.
+// ErrActive means that a condition cannot be enabled because one is already active.
 var ErrActive = errors.New("a condition is already active")
 
-// Profile is a strength of a condition.
+// Profile is a level of a condition. DVT calls it a profile.
 type Profile struct{ ID, Name, Description string }
 
-// Condition is something bad that a developer can have the phone pretend.
+// Condition is a condition that the phone can simulate.
 type Condition struct {
 	ID, Name    string
-	Profiles    []Profile
-	Sorted      bool // the profiles are in order of strength
-	Destructive bool // the phone may have to restart to recover
-	Active      string
+	Profiles    []Profile // its levels
+	Sorted      bool      // the levels are in ascending order
+	Destructive bool      // the phone may need a restart to recover
+	Active      string    // ID of the active level, or ""
 }
 
-// Conditions is the condition that is active. The zero value has none. All methods may
+// Conditions holds the condition that is active. The zero value has none. All methods may
 // be called concurrently.
 type Conditions struct {
 	mu          sync.Mutex
@@ -33,7 +34,7 @@ type Conditions struct {
 	gen         uint64
 }
 
-// List lists what the phone can pretend, with the active profile.
+// List returns all conditions that the phone can simulate.
 func (c *Conditions) List() []Condition {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,9 +48,9 @@ func (c *Conditions) List() []Condition {
 	return out
 }
 
-// Enable makes the phone pretend. One condition at most is active:
-// another is refused with ErrActive. An unknown condition or profile
-// is fs.ErrNotExist. It ends with Disable, or with release.
+// Enable activates a level of a condition until Disable or release is called. The
+// error is ErrActive if a condition is active already, and fs.ErrNotExist if the
+// condition or the level is unknown.
 func (c *Conditions) Enable(id, profile string) (release func(), err error) {
 	if !knownCondition(id, profile) {
 		return nil, failure.Wrap("enable condition", id+" "+profile, fs.ErrNotExist)
@@ -81,8 +82,8 @@ func knownCondition(id, profile string) bool {
 	return false
 }
 
-// Disable ends the condition, whoever enabled it, and reports whether
-// one was active. An identifier limits it to that condition, "" means any.
+// Disable ends the active condition, whoever enabled it, and reports whether there
+// was one. If id is not "", only that condition is ended.
 func (c *Conditions) Disable(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,7 +94,7 @@ func (c *Conditions) Disable(id string) bool {
 	return true
 }
 
-// Active returns the condition that is active, "" if none is.
+// Active returns the active condition and its level, or "" if there is none.
 func (c *Conditions) Active() (id, profile string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

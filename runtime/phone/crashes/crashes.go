@@ -1,4 +1,4 @@
-// Package crashes is the crash reports that the phone keeps, and how one is written.
+// Package crashes keeps the crash reports of the phone and writes new ones.
 package crashes
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
-// Root is where the tree of reports lies on the phone.
+// Root is the path of the tree of reports on the phone.
 const Root = "/var/mobile/Library/Logs/CrashReporter/"
 
-// Types of reports, as the header's bug_type.
+// Types of reports, which are bug_type in the header of a report.
 const (
 	Crash  = "309"
 	Jetsam = "298"
@@ -26,7 +26,7 @@ const (
 	Stack  = "288"
 )
 
-// Report is what a crash report is written from.
+// Report holds the data of a crash report.
 type Report struct {
 	Dir, Name string // of the file; Name is without the date
 	Bug       string // a type of reports
@@ -49,7 +49,7 @@ type Options struct {
 	Zone func() *time.Location
 }
 
-// Crashes is the crash reports of a phone. All methods may be called concurrently.
+// Crashes holds the crash reports of a phone. All methods may be called concurrently.
 type Crashes struct {
 	// Files is the tree that the crash report services serve.
 	Files *files.FS
@@ -65,12 +65,12 @@ func New(o Options) *Crashes {
 	return c
 }
 
-// file is the report's path in the tree. Names carry local time.
+// file returns the path of the report in the tree. Its name contains the local time.
 func (r Report) file(loc *time.Location) string {
 	return path.Join(r.Dir, r.Name+"-"+r.At.In(loc).Format("2006-01-02-150405")+".ips")
 }
 
-// fill fills a new phone's crash reports.
+// fill adds the crash reports of a new phone.
 func (c *Crashes) fill(f *files.FS) {
 	f.Seed("DiagnosticLogs/sysdiagnose", "Panics", "Retired", "com.apple.appstored")
 	loc := time.UTC // a new phone's reports must not depend on its settings
@@ -87,8 +87,8 @@ func (c *Crashes) fill(f *files.FS) {
 		files.Text("2024-06-03 09:41:00 appstored: no pending updates\n"))
 }
 
-// Add writes a report, and the log says so as the real analytics helper does. It returns
-// the report's path in the tree.
+// Add writes a report and logs this as osanalyticshelper does. It returns the path of the
+// report in the tree.
 func (c *Crashes) Add(r Report) (string, error) {
 	loc := c.o.Zone()
 	body := c.render(r, loc)
@@ -108,7 +108,7 @@ func (c *Crashes) Add(r Report) (string, error) {
 
 func trimIPS(name string) string { return name[:len(name)-len(".ips")] }
 
-// announce logs the line that watchers of crashes wait for.
+// announce logs the line by which hosts notice a new report.
 func (c *Crashes) announce(file string) {
 	c.o.Log.WriteAs("osanalyticshelper", log.Entry{
 		ImagePath: "/System/Library/PrivateFrameworks/OSAnalytics.framework/OSAnalytics",

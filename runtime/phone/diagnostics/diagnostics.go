@@ -1,4 +1,4 @@
-// Package diagnostics is what the phone tells technicians about its hardware: groups of
+// Package diagnostics has the values that describe the hardware of the phone: groups of
 // values, MobileGestalt and the IORegistry.
 package diagnostics
 
@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/power"
 )
 
-// Options of Diagnostics. The functions tell what other subjects know.
+// Options of Diagnostics. The functions return values of other subjects.
 type Options struct {
 	Identity *identity.Identity
 	Clock    *clock.Clock
@@ -21,7 +21,7 @@ type Options struct {
 	Free                func() uint64 // bytes of the data volume
 }
 
-// Diagnostics answers. All methods may be called concurrently.
+// Diagnostics answers diagnostics requests. All methods may be called concurrently.
 type Diagnostics struct {
 	o  Options
 	id *identity.Identity
@@ -30,12 +30,12 @@ type Diagnostics struct {
 // New returns the diagnostics of a phone.
 func New(o Options) *Diagnostics { return &Diagnostics{o: o, id: o.Identity} }
 
-// health is the capacity that is left of the battery's design, in percent.
+// health is the present capacity of the battery in percent of its design capacity.
 const health = 94
 
-// Answer answers a diagnostics request: the values of the group "WiFi",
-// "GasGauge", "HDMI" or "NAND", or for "All" all groups by their names. Each
-// group has its own Status, as on the wire.
+// Answer answers a diagnostics request. It returns the values of the group "WiFi",
+// "GasGauge", "HDMI" or "NAND", or all groups by their names for "All". Each group
+// has a Status of its own.
 func (d *Diagnostics) Answer(kind string) (plist.Dict, bool) {
 	parts := plist.Dict{
 		"WiFi":     plist.Dict{"Active": "true", "Status": "Success"},
@@ -82,8 +82,8 @@ func (d *Diagnostics) Gestalt(keys []string) plist.Dict {
 	return out
 }
 
-// capabilities are what apps may name in UIRequiredDeviceCapabilities; all
-// phones of the profiles have them all.
+// capabilities are the values of UIRequiredDeviceCapabilities. The phones of all
+// profiles have all of them.
 var capabilities = []string{
 	"accelerometer", "arkit", "arm64", "armv7", "auto-focus-camera", "bluetooth-le", "camera-flash",
 	"front-facing-camera", "gamekit", "gps", "gyroscope", "healthkit",
@@ -93,7 +93,7 @@ var capabilities = []string{
 	"peer-peer", "sms", "still-camera", "telephony", "video-camera", "wifi",
 }
 
-// gestalt is what MobileGestalt knows beside the capabilities.
+// gestalt returns the answers of MobileGestalt, except the capabilities.
 func (d *Diagnostics) gestalt() plist.Dict {
 	id, battery := d.id, d.o.Battery()
 	return plist.Dict{

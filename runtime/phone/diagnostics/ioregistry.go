@@ -9,11 +9,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/identity"
 )
 
-// ioEntry is an entry of the IORegistry. An entry may hang in several
-// planes; each plane has its own tree.
+// ioEntry is an entry of the IORegistry. Each plane has a tree of its own, and an
+// entry may be part of several planes.
 type ioEntry struct {
 	name, class string
-	supers      []string // classes that class derives from, as far as hosts ask for them
+	supers      []string // classes that class derives from; only those that hosts ask for
 	props       func(*Diagnostics) plist.Dict
 	children    []*ioEntry
 }
@@ -25,11 +25,11 @@ const (
 	planePower      = "IOPower"
 )
 
-// IORegistry looks an entry up by its name, its class or one that this is
-// derived from, or both, in a plane; "" is the plane IOService. Without name
-// and class it returns the whole tree of the plane, each entry with its
-// properties, IORegistryEntryName, IOObjectClass and
-// IORegistryEntryChildren. An unknown plane has no entries.
+// IORegistry looks up an entry of a plane by its name, by its class or a class that
+// this derives from, or by both. The plane "" means IOService. Without name and class
+// it returns the whole tree of the plane, in which each entry has its properties,
+// IORegistryEntryName, IOObjectClass and IORegistryEntryChildren. An unknown plane
+// has no entries.
 func (d *Diagnostics) IORegistry(plane, name, class string) (plist.Dict, bool) {
 	if plane == "" {
 		plane = planeService
@@ -207,7 +207,7 @@ func (d *Diagnostics) platformProperties() plist.Dict {
 	}
 }
 
-// cString is text as the device tree keeps it.
+// cString returns text with a zero byte at its end, as the device tree keeps it.
 func cString(s string) []byte { return append([]byte(s), 0) }
 
 func (d *Diagnostics) chosenProperties() plist.Dict {
@@ -220,7 +220,8 @@ func (d *Diagnostics) chosenProperties() plist.Dict {
 	}
 }
 
-// batteryProperties are those of the fuel gauge: mAh, mV, mA, 0.01 C.
+// batteryProperties returns the properties of the fuel gauge, in mAh, mV, mA and
+// 0.01 degrees Celsius.
 func (d *Diagnostics) batteryProperties() plist.Dict {
 	b := d.o.Battery()
 	full := d.id.Design * health / 100

@@ -1,5 +1,5 @@
-// Package diskimage is the developer disk image: which one a phone takes, and whether it
-// is mounted.
+// Package diskimage has the developer disk image: which image a phone accepts, and whether
+// it is mounted.
 package diskimage
 
 import (
@@ -87,10 +87,9 @@ func New(o Options) *Mount {
 	return &Mount{o: o, kind: kindOf(o.Identity.Major), mounted: !o.Absent}
 }
 
-// Boot unmounts the image of a phone that was made without one, as a restart
-// does to every real phone. All others keep theirs: to mount it again is the
-// host's business, and a script that restarts the phone must not stop working
-// here only because nobody does.
+// Boot unmounts the image if Options.Absent was set, as a restart of a real phone
+// does. Otherwise the image stays mounted, because scripts that restart the phone
+// should work without a host that mounts the image again.
 func (m *Mount) Boot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,25 +112,25 @@ func (m *Mount) Mounted() (Image, bool) {
 	return m.Accepted(), true
 }
 
-// Accepted returns the developer image that this phone takes, mounted or not.
+// Accepted returns the developer image that the phone accepts, mounted or not.
 func (m *Mount) Accepted() Image {
 	return Image{Type: m.kind.name, PersonalizedType: m.kind.personalized,
 		MountPath: m.kind.path, Signature: m.kind.signature(m.o.Identity),
 		BackingImage: m.kind.backing, DeviceNode: "disk4s1", Filesystem: m.kind.fs}
 }
 
-// Mount mounts the developer image as if a host had brought it, and posts
-// notifications.ImageMounted. Nothing is posted if it is mounted already.
+// Mount mounts the developer image as if a host had sent it, and posts
+// notifications.ImageMounted. It does nothing if the image is mounted already.
 func (m *Mount) Mount() {
 	if m.set(true) {
 		m.o.Notifications.Post(notifications.ImageMounted)
 	}
 }
 
-// Unmount takes the developer image away. No notification is posted in this case.
+// Unmount unmounts the developer image. It posts no notification.
 func (m *Mount) Unmount() { m.set(false) }
 
-// set reports whether that was a change.
+// set changes whether the image is mounted, and reports whether that was a change.
 func (m *Mount) set(mounted bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -140,8 +139,8 @@ func (m *Mount) set(mounted bool) bool {
 	return changed
 }
 
-// PersonalizationIdentifiers is what a ticket for a personalized image is made
-// for; nil before iOS 17. The caller owns the dictionary.
+// PersonalizationIdentifiers returns the identifiers for which a ticket of a
+// personalized image is made, or nil before iOS 17. The caller owns the dictionary.
 func (m *Mount) PersonalizationIdentifiers() plist.Dict {
 	if m.kind.personalized == "" {
 		return nil

@@ -1,11 +1,10 @@
-// Package failure has the error type that all subjects of the phone share.
+// Package failure has the error type of all subjects of the phone.
 package failure
 
 import "strconv"
 
-// Error is every failure of the model of the phone: what was tried, on what, and why.
-// The cause is one of the Err values of the subject's package or of io/fs and is
-// found by errors.Is.
+// Error is the error type of the phone model. Its cause is one of the Err values of the
+// subject's package or of io/fs, and errors.Is finds it.
 type Error struct {
 	// Op is what was tried, in lower case: "open", "set value", "pair".
 	Op string
@@ -23,7 +22,7 @@ func Wrap(op, subject string, err error) error {
 	return &Error{Op: op, Subject: subject, Err: err}
 }
 
-// Error says `phone: open "/x": file does not exist`.
+// Error returns a text such as `phone: open "/x": file does not exist`.
 func (e *Error) Error() string {
 	s := "phone: " + e.Op
 	if e.Subject != "" {

@@ -6,42 +6,42 @@ import (
 	"sync"
 )
 
-// pageSize is the piece in which contents are kept. One write of a whole page
-// is one allocation and one copy.
+// pageSize is the size of the pages in which contents are stored. A write of a
+// whole page needs one allocation and one copy.
 const pageSize = 256 << 10
 
-// source computes bytes of a file that was never written to.
+// Source computes the bytes of a file that was not written to.
 type Source interface {
 	length() int64
-	// fill writes the bytes from off on; off+len(p) is within the length.
+	// fill copies the bytes from off on to p. off+len(p) is at most the length.
 	fill(p []byte, off int64)
 }
 
-// content is the bytes of one plain file. Pages that were never written are
-// read from src as far as it reaches and are zeros beyond; a page shorter
-// than pageSize is zeros beyond its end.
+// content holds the bytes of one plain file. A page that was never written is read
+// from src, up to the end of src; the bytes after it are zeros. A page may be
+// shorter than pageSize; the bytes after its end are zeros, too.
 type content struct {
 	mu     sync.RWMutex
 	size   int64
 	pages  map[int64][]byte
 	src    Source
-	srcEnd int64 // src counts for nothing from here on
-	lazy   bool  // size and srcEnd are still to be taken from src
+	srcEnd int64 // end of the bytes that src provides
+	lazy   bool  // size and srcEnd were not taken from src yet
 
-	handles int  // open Files
-	gone    bool // no name left; the pages go with the last handle
+	handles int  // number of open Files
+	gone    bool // the last name was removed; the last handle frees the pages
 
 	lockMu sync.Mutex
 	shared map[*File]struct{}
 	owner  *File // of the exclusive lock
 }
 
-// occupied is what size bytes take on the volume.
+// occupied returns the space that a file of size bytes takes on the volume.
 func occupied(size int64) int64 {
 	return (size + BlockSize - 1) / BlockSize * BlockSize
 }
 
-// settle takes the length of a lazy source. The caller holds mu for writing.
+// settle takes the size from a lazy source. The caller holds mu for writing.
 func (c *content) settle() {
 	if c.lazy {
 		c.lazy = false
@@ -50,7 +50,7 @@ func (c *content) settle() {
 	}
 }
 
-// rlock is mu.RLock with the length known.
+// rlock locks mu for reading, after it has made sure that the size is known.
 func (c *content) rlock() {
 	c.mu.RLock()
 	if !c.lazy {
@@ -114,8 +114,8 @@ func (c *content) fromSource(p []byte, off int64) int {
 	return int(n)
 }
 
-// writeAt writes p at off, or at the end if off is negative, and returns
-// where.
+// writeAt writes p at off, or at the end if off is negative, and returns the offset
+// of p.
 func (c *content) writeAt(vol *Volume, p []byte, off int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,7 +169,7 @@ func (c *content) writePage(part []byte, k int64, in int) []byte {
 	return page
 }
 
-// materialise copies what the source has of page k.
+// materialise returns a page with the bytes that the source provides for page k.
 func (c *content) materialise(k int64) []byte {
 	n := min(c.srcEnd-k*pageSize, pageSize)
 	if c.src == nil || n <= 0 {
@@ -180,8 +180,8 @@ func (c *content) materialise(k int64) []byte {
 	return page
 }
 
-// growPage makes a page n bytes long. Small files stay small, a page that is
-// written through in pieces doubles.
+// growPage makes a page at least n bytes long. The capacity of a page doubles while
+// it is written in pieces, so that small files stay small.
 func growPage(page []byte, n int) []byte {
 	if n <= len(page) {
 		return page
@@ -203,7 +203,7 @@ func growPage(page []byte, n int) []byte {
 	return fresh
 }
 
-// pagePool holds whole pages, dirty ones, for the next writer.
+// pagePool holds whole pages for later writers. They are not cleared.
 var pagePool sync.Pool
 
 func newPage() []byte {
@@ -236,7 +236,8 @@ func (c *content) truncate(vol *Volume, size int64) error {
 	return nil
 }
 
-// cut forgets all bytes from size on, so that growing again shows zeros.
+// cut removes all bytes from size on, so that they are zeros if the file grows
+// again.
 func (c *content) cut(size int64) {
 	c.srcEnd = min(c.srcEnd, size)
 	for k, page := range c.pages {
@@ -250,7 +251,7 @@ func (c *content) cut(size int64) {
 	}
 }
 
-// open and release count handles.
+// open counts a handle. release ends it.
 func (c *content) open() {
 	c.mu.Lock()
 	c.handles++
@@ -264,7 +265,7 @@ func (c *content) release(vol *Volume) {
 	c.reclaim(vol)
 }
 
-// unlink says that the last name is gone.
+// unlink is called when the last name was removed.
 func (c *content) unlink(vol *Volume) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -308,7 +309,7 @@ func (s noise) fill(p []byte, off int64) {
 	}
 }
 
-// Mix is a bijection that scatters the bits (splitmix64's finisher).
+// Mix is a bijection that scatters the bits. It is the last step of splitmix64.
 func Mix(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
@@ -344,12 +345,13 @@ func (s literal) fill(p []byte, off int64) { copy(p, s[off:]) }
 // Noise returns size pseudo-random bytes, the same for the same seed.
 func Noise(seed uint64, size int64) Source { return noise{seed, size} }
 
-// FillNoise fills b with what Noise has at its beginning.
+// FillNoise fills b with the first bytes of Noise.
 func FillNoise(b []byte, seed uint64) { noise{seed: seed}.fill(b, 0) }
 
-// Headed returns a file with a real beginning (magic, boxes) and noise behind it, size
-// bytes together.
+// Headed returns a file of size bytes that begins with head, such as the magic number of a
+// format, and continues with noise.
 func Headed(head string, seed uint64, size int64) Source { return headed{head, noise{seed, size}} }
 
-// Lazy returns bytes that are made when first needed and may be shared by many files.
+// Lazy returns the bytes that f makes. f is called when they are needed, and its result
+// may be shared by many files.
 func Lazy(f func() []byte) Source { return lazyBytes(f) }

@@ -5,20 +5,20 @@ import (
 	"io/fs"
 )
 
-// Causes of the file trees. Those that io/fs names already are used as they
-// are: fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed.
+// Causes of failure in file trees. Where io/fs has a suitable error, that is used:
+// fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed.
 var (
 	// ErrInvalid is a bad argument: a negative offset, a closed handle, a
 	// loop of symbolic links. It is fs.ErrInvalid.
 	ErrInvalid = fs.ErrInvalid
-	// ErrIsDir is a file operation on a directory.
+	// ErrIsDir means that a file operation was tried on a directory.
 	ErrIsDir = errors.New("is a directory")
-	// ErrNotDir is a directory operation on a file.
+	// ErrNotDir means that a directory operation was tried on a file.
 	ErrNotDir = errors.New("not a directory")
-	// ErrNotEmpty is the removal of a directory that holds something.
+	// ErrNotEmpty means that a directory cannot be removed because it is not empty.
 	ErrNotEmpty = errors.New("directory not empty")
-	// ErrNoSpace is a write that the volume has no room for.
+	// ErrNoSpace means that the volume has no room.
 	ErrNoSpace = errors.New("no space left on device")
-	// ErrBusy is a lock that somebody else holds.
+	// ErrBusy means that a lock or another resource is in use.
 	ErrBusy = errors.New("resource busy")
 )

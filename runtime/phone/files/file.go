@@ -8,7 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
-// File is an open file. It stays usable when its name is removed or moved.
+// File is an open file. It can still be used after its name was removed or moved.
 // All methods may be called concurrently.
 type File struct {
 	fs     *FS
@@ -40,7 +40,7 @@ func (f *FS) Open(path string, flag int) (*File, error) {
 	return h, nil
 }
 
-// lookup finds or makes the node and counts the handle.
+// lookup finds the node, or makes it with os.O_CREATE, and counts a handle for it.
 func (f *FS) lookup(path string, flag int) (*node, error) {
 	if flag&os.O_CREATE != 0 {
 		f.mu.Lock()
@@ -80,7 +80,7 @@ func (h *File) check(op string, write bool) error {
 	return nil
 }
 
-// ReadAt reads as io.ReaderAt says: less than len(p) only with io.EOF.
+// ReadAt implements io.ReaderAt.
 func (h *File) ReadAt(p []byte, off int64) (int, error) {
 	if err := h.check("read", false); err != nil {
 		return 0, err
@@ -92,7 +92,7 @@ func (h *File) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAt writes all of p at off, or at the end if the file was opened with
-// os.O_APPEND. Without room nothing is written and the cause is ErrNoSpace.
+// os.O_APPEND. If there is no room, it writes nothing and the cause is ErrNoSpace.
 func (h *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, failure.Wrap("write", h.path, ErrInvalid)
@@ -106,7 +106,7 @@ func (h *File) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// Append writes p at the end and returns where that was.
+// Append writes p at the end of the file and returns the offset of p.
 func (h *File) Append(p []byte) (off int64, err error) { return h.write(p, -1) }
 
 func (h *File) write(p []byte, off int64) (int64, error) {
@@ -121,7 +121,7 @@ func (h *File) write(p []byte, off int64) (int64, error) {
 	return at, nil
 }
 
-// Truncate sets the size; what grows reads as zeros.
+// Truncate sets the size. If the file grows, the new bytes are zeros.
 func (h *File) Truncate(size int64) error {
 	if err := h.check("truncate", true); err != nil {
 		return err
@@ -133,12 +133,12 @@ func (h *File) Truncate(size int64) error {
 	return nil
 }
 
-// Size is the present size.
+// Size returns the present size.
 func (h *File) Size() int64 { return h.node.data.length() }
 
-// Lock takes the file's lock without waiting, exclusive or shared; one held
-// already by this handle is converted. ErrBusy means that another handle is
-// in the way.
+// Lock takes the lock of the file, exclusive or shared. It converts a lock that this
+// handle holds already. It does not wait: the error is ErrBusy if the lock of another
+// handle conflicts.
 func (h *File) Lock(exclusive bool) error {
 	c := h.node.data
 	c.lockMu.Lock()
@@ -167,7 +167,7 @@ func (h *File) Lock(exclusive bool) error {
 	return nil
 }
 
-// Unlock gives the lock up; without one it does nothing.
+// Unlock releases the lock. It does nothing if this handle holds none.
 func (h *File) Unlock() {
 	c := h.node.data
 	c.lockMu.Lock()
@@ -178,7 +178,7 @@ func (h *File) Unlock() {
 	}
 }
 
-// Close ends the handle and gives its lock up. A second Close does nothing.
+// Close closes the handle and releases its lock. A second Close does nothing.
 func (h *File) Close() error {
 	if h.closed.Swap(true) {
 		return nil

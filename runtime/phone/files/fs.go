@@ -1,6 +1,5 @@
 // Package files is the storage of the simulated phone: file trees in memory, and the
-// volume that they share. Nothing of it knows what a phone is; package phone fills the
-// trees.
+// volume that they share. It knows nothing about phones; package phone fills the trees.
 package files
 
 import (
@@ -17,8 +16,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
-// BlockSize is what the size of a file is rounded up to, and MaxPath the longest path in
-// bytes, as PATH_MAX on iOS.
+// BlockSize is the unit in which files take space on the volume. MaxPath is the length of
+// the longest path in bytes, PATH_MAX on iOS.
 const (
 	BlockSize = 4096
 	MaxPath   = 1024
@@ -31,7 +30,7 @@ const (
 	maxOffset   = 1<<63 - 1 // of a write
 )
 
-// FileKind is what a path names.
+// FileKind is the kind of a file.
 type FileKind int
 
 // The kinds of files.
@@ -44,7 +43,7 @@ const (
 	Symlink
 )
 
-// Info is what lstat would say.
+// Info describes a file, as lstat does.
 type Info struct {
 	Size, Blocks       int64 // bytes, and blocks of 512 bytes
 	Nlink              int   // of a directory: entries and two
@@ -53,9 +52,9 @@ type Info struct {
 	LinkTarget         string // of a Symlink
 }
 
-// Volume is the flash storage that the file trees of a phone share. What the
-// phone is delivered with is part of the initial used, so building a tree
-// charges nothing and the numbers do not depend on who looked first.
+// Volume is the flash storage that the file trees of a phone share. The space that
+// it begins with as used includes the contents of a new phone. So building a tree
+// takes no space, and the free space does not depend on which trees were built.
 type Volume struct {
 	total uint64
 	used  atomic.Int64
@@ -68,7 +67,8 @@ func NewVolume(total uint64, used int64) *Volume {
 	return v
 }
 
-// Reserve takes delta bytes (or gives them back) or fails with ErrNoSpace.
+// Reserve takes delta bytes, or gives them back if delta is negative. It returns
+// ErrNoSpace if there is no room.
 func (v *Volume) Reserve(delta int64) error {
 	for {
 		used := v.used.Load()
@@ -84,10 +84,10 @@ func (v *Volume) Reserve(delta int64) error {
 // Free returns the bytes that are left.
 func (v *Volume) Free() uint64 { return v.total - min(uint64(v.used.Load()), v.total) }
 
-// FS is a file tree in memory. Paths are separated by slashes and relative
-// to its root; "/x", "x" and "./x" are the same, ".." never leaves the root
-// (fs.ErrPermission), and absolute symbolic links begin at the root again.
-// All methods may be called concurrently.
+// FS is a file tree in memory. Paths use slashes and are relative to the root of
+// the tree: "/x", "x" and "./x" are the same. A path that leaves the root with ".."
+// gives fs.ErrPermission. Absolute symbolic links begin at the root. All methods
+// may be called concurrently.
 type FS struct {
 	clock func() time.Time
 	vol   *Volume
@@ -99,21 +99,20 @@ type FS struct {
 	root *node
 }
 
-// node is a file of any kind. children, link, nlink, denied belong to FS.mu,
-// the rest to itself.
+// node is a file of any kind. FS.mu guards children, link, nlink and denied.
 type node struct {
 	kind     FileKind
 	children map[string]*node
 	link     string
 	nlink    int
-	denied   bool // answers lstat and nothing else, as PhotoData/UBF does
+	denied   bool // only lstat works, as with PhotoData/UBF
 	birth    int64
 	mtime    atomic.Int64
 	data     *content // of a Regular
 }
 
-// NewFS makes an empty tree on a volume of total bytes of its own. A nil
-// clock is time.Now.
+// NewFS makes an empty tree with a volume of its own of total bytes. A nil clock
+// means time.Now.
 func NewFS(clock func() time.Time, total uint64) *FS {
 	if clock == nil {
 		clock = time.Now
@@ -121,7 +120,8 @@ func NewFS(clock func() time.Time, total uint64) *FS {
 	return New(clock, NewVolume(total, 0), nil)
 }
 
-// New makes a tree on a volume that build, if not nil, fills at its first use.
+// New makes a tree on a volume. If build is not nil, it fills the tree at its first
+// use.
 func New(clock func() time.Time, vol *Volume, build func(*FS)) *FS {
 	f := &FS{clock: clock, vol: vol, build: build}
 	f.root = f.newNode(Directory, clock().UnixNano())
@@ -146,7 +146,7 @@ func (f *FS) ready() {
 	}
 }
 
-// splitPath cuts a path into components without "" and ".".
+// splitPath splits a path into its components, without "" and ".".
 func splitPath(path string) ([]string, error) {
 	if len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
 		return nil, ErrInvalid
@@ -164,22 +164,22 @@ func splitPath(path string) ([]string, error) {
 	return parts, nil
 }
 
-// place is the outcome of a look-up: the directory, the name in it and the
-// node, nil if the directory has no such name. Of the root, dir is nil.
+// place is the result of a look-up: the directory, the name in it and the node. node
+// is nil if the directory has no such name. dir is nil if the node is the root.
 type place struct {
 	dir  *node
 	name string
 	node *node
 }
 
-// walk looks a path up. A symbolic link at the end is followed if follow is
-// set, those before the end always. The caller holds mu.
+// walk looks up a path. It follows symbolic links, but one at the end of the path
+// only if follow is set. The caller holds mu.
 func (f *FS) walk(path string, follow bool) (place, error) {
 	parts, err := splitPath(path)
 	if err != nil {
 		return place{}, err
 	}
-	trail := []place{{node: f.root}} // the way from the root, root first
+	trail := []place{{node: f.root}} // the nodes from the root on
 	links := 0
 	for len(parts) > 0 {
 		part := parts[0]
@@ -205,7 +205,8 @@ func (f *FS) walk(path string, follow bool) (place, error) {
 			return place{dir: dir, name: part}, nil
 		}
 		if child.kind == Symlink && (follow || len(parts) > 0) {
-			if links++; links > maxSymlinks {
+			links++
+			if links > maxSymlinks {
 				return place{}, ErrInvalid
 			}
 			target, err := splitPath(child.link)
@@ -223,7 +224,7 @@ func (f *FS) walk(path string, follow bool) (place, error) {
 	return trail[len(trail)-1], nil
 }
 
-// find is walk for something that must exist.
+// find is like walk, but returns fs.ErrNotExist if there is no node.
 func (f *FS) find(path string, follow bool) (place, error) {
 	at, err := f.walk(path, follow)
 	if err == nil && at.node == nil {
@@ -251,7 +252,7 @@ func (n *node) info() Info {
 		ModTime: time.Unix(0, n.mtime.Load()), BirthTime: time.Unix(0, n.birth)}
 	switch n.kind {
 	case Directory:
-		// APFS says 32 bytes a link and no blocks.
+		// APFS reports 32 bytes for each link and no blocks.
 		i.Nlink = len(n.children) + 2
 		i.Size = int64(i.Nlink) * 32
 	case Symlink:
@@ -280,13 +281,13 @@ func (f *FS) ReadDir(path string) ([]string, error) {
 	return slices.Sorted(maps.Keys(at.node.children)), nil
 }
 
-// Usage says how large the volume is, how much of it is free, and its block
-// size.
+// Usage returns the size of the volume, its free space and its block size, in
+// bytes.
 func (f *FS) Usage() (total, free uint64, block uint32) {
 	return f.vol.total, f.vol.Free(), BlockSize
 }
 
-// WriteFile replaces or makes a file.
+// WriteFile writes b to a file and replaces one that exists.
 func (f *FS) WriteFile(path string, b []byte) error {
 	h, err := f.Open(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
@@ -297,12 +298,12 @@ func (f *FS) WriteFile(path string, b []byte) error {
 	return err
 }
 
-// maxReadFile bounds ReadFile: a host can make a sparse file of any size for
-// nothing.
+// maxReadFile bounds ReadFile, because a host can make a sparse file of any size at
+// no cost.
 const maxReadFile = 1 << 30
 
-// ReadFile returns the content of a file. One above 1 GiB is ErrInvalid;
-// Open reads it in pieces.
+// ReadFile returns the content of a file. The error is ErrInvalid if the file is
+// larger than 1 GiB; such a file can be opened and read in pieces.
 func (f *FS) ReadFile(path string) ([]byte, error) {
 	h, err := f.Open(path, os.O_RDONLY)
 	if err != nil {

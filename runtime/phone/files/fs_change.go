@@ -7,8 +7,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
-// Mkdir makes a directory and its missing parents. A directory that exists
-// already is success, as on the device.
+// Mkdir makes a directory and its missing parents. It returns nil if the directory
+// exists already, as on real devices.
 func (f *FS) Mkdir(path string) error {
 	f.ready()
 	f.mu.Lock()
@@ -46,8 +46,8 @@ func (f *FS) mkdir(path string, when int64) error {
 // Remove removes a file, a link or an empty directory.
 func (f *FS) Remove(path string) error { return f.remove("remove", path, false) }
 
-// RemoveAll removes whatever path names, with all that is below it. Unlike
-// os.RemoveAll it fails with fs.ErrNotExist if there is nothing.
+// RemoveAll removes a file or a directory with everything in it. Unlike
+// os.RemoveAll it returns fs.ErrNotExist if there is no such file.
 func (f *FS) RemoveAll(path string) error { return f.remove("remove all", path, true) }
 
 func (f *FS) remove(op, path string, deep bool) error {
@@ -69,7 +69,8 @@ func (f *FS) remove(op, path string, deep bool) error {
 	return nil
 }
 
-// drop takes one link from a node that was unlinked, and from all below it.
+// drop decreases the link count of a node that was removed from its directory, and
+// of all nodes below it.
 func (f *FS) drop(n *node) {
 	for _, c := range n.children {
 		f.drop(c)
@@ -80,8 +81,9 @@ func (f *FS) drop(n *node) {
 	}
 }
 
-// Rename moves a file or a directory. A file at the target is replaced; a
-// directory there is fs.ErrExist, the target inside the source ErrInvalid.
+// Rename moves a file or a directory. It replaces a file at the target. The error
+// is fs.ErrExist if there is a directory, and ErrInvalid if the target is inside
+// the source.
 func (f *FS) Rename(from, to string) error {
 	f.ready()
 	f.mu.Lock()
@@ -128,7 +130,7 @@ func within(n, d *node) bool {
 	return false
 }
 
-// Symlink makes link a symbolic link to target, which need not exist.
+// Symlink makes link a symbolic link to target. The target need not exist.
 func (f *FS) Symlink(target, link string) error {
 	if target == "" || len(target) > MaxPath {
 		return failure.Wrap("symlink", target, ErrInvalid)
@@ -174,7 +176,7 @@ func (f *FS) attach(op, path string, get func() (*node, error)) error {
 	return nil
 }
 
-// Truncate sets the size of a file; what grows reads as zeros.
+// Truncate sets the size of a file. If the file grows, the new bytes are zeros.
 func (f *FS) Truncate(path string, size int64) error {
 	n, err := f.regular(path)
 	if err == nil {
@@ -201,7 +203,7 @@ func (f *FS) regular(path string) (*node, error) {
 	return at.node, nil
 }
 
-// Chtimes sets the modification time, of a symbolic link that of its target.
+// Chtimes sets the modification time of a file. It follows symbolic links.
 func (f *FS) Chtimes(path string, mtime time.Time) error {
 	f.ready()
 	f.mu.RLock()
@@ -214,8 +216,8 @@ func (f *FS) Chtimes(path string, mtime time.Time) error {
 	return nil
 }
 
-// AddSynthetic makes a file whose content is computed from the seed while it
-// is read; it costs no memory until it is written to. Parents are made.
+// AddSynthetic makes a file and its missing parents. The content is computed from
+// the seed when it is read, and takes no memory until the file is written to.
 func (f *FS) AddSynthetic(path string, size int64, seed uint64, mtime time.Time) error {
 	if size < 0 {
 		return failure.Wrap("add", path, ErrInvalid)
@@ -231,7 +233,8 @@ func (f *FS) AddSynthetic(path string, size int64, seed uint64, mtime time.Time)
 	return failure.Wrap("add", path, err)
 }
 
-// addSource makes a file whose content is computed and charges nothing.
+// addSource makes a file whose content comes from src. It takes no space on the
+// volume.
 func (f *FS) addSource(path string, src Source, mtime time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,12 +2,11 @@ package files
 
 import "time"
 
-// What the builders of a new phone's trees use. They run inside the once of
-// the tree, charge nothing (the profile's used space counts them already),
-// and cannot meet anything that exists.
+// The functions below fill the trees of a new phone. They take no space on the volume,
+// since the used space of the profile includes these files.
 
-// Epoch is when a phone got its first contents. It is fixed, so that the trees of two
-// phones are the same.
+// Epoch is the time at which a phone got its first contents. It is fixed, so that the
+// trees of two phones are the same.
 var Epoch = time.Date(2024, time.June, 3, 7, 41, 0, 0, time.UTC)
 
 // Seed makes directories.
@@ -19,17 +18,18 @@ func (f *FS) Seed(dirs ...string) {
 	}
 }
 
-// Put makes a file and its parents; hours are counted from Epoch.
+// Put makes a file and its parents. Its modification time is so many hours after
+// Epoch.
 func (f *FS) Put(path string, hours int, src Source) {
 	f.PutAt(path, Epoch.Add(time.Duration(hours)*time.Hour), src)
 }
 
-// PutAt makes a file of that time and its parents.
+// PutAt makes a file with a modification time, and its parents.
 func (f *FS) PutAt(path string, modified time.Time, src Source) {
 	f.must(path, f.addSource(path, src, modified))
 }
 
-// Deny makes a directory that answers lstat and nothing else.
+// Deny makes a directory with which only lstat works.
 func (f *FS) Deny(dir string) {
 	f.Seed(dir)
 	f.mu.Lock()
@@ -39,14 +39,14 @@ func (f *FS) Deny(dir string) {
 	at.node.denied = true
 }
 
-// must catches a mistake in the tables of contents.
+// must panics if the contents of a new phone are wrong, which is a programming error.
 func (f *FS) must(path string, err error) {
 	if err != nil {
 		panic("phone: contents " + path + ": " + err.Error())
 	}
 }
 
-// ContentSize is the size of all files.
+// ContentSize returns the total size of all files.
 func (f *FS) ContentSize() uint64 {
 	f.ready()
 	f.mu.RLock()

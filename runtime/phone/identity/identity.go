@@ -1,5 +1,5 @@
-// Package identity says what a phone is from the factory: the profile, which is its model
-// and iOS version, and the identifiers that it alone has. Nothing in it changes.
+// Package identity has the properties of a phone that never change: its profile, which is
+// its model and iOS version, and the identifiers that no other phone has.
 package identity
 
 import (
@@ -13,13 +13,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
-// Identity is everything that tells one phone from another of its profile.
-// Each number runs through a bijection of the serial, so that no two phones
-// of a profile ever share one.
+// Identity holds the profile of a phone and the identifiers that distinguish it
+// from other phones of the profile. Each number is a bijection of the serial, so
+// that no two phones of a profile have the same one.
 type Identity struct {
 	*Profile
 	Number         uint64 // the serial that New was given
-	Seed           uint64 // of what else differs between phones
+	Seed           uint64 // for everything else that differs between phones
 	ECID           uint64
 	UDID           string
 	Serial         string
@@ -37,11 +37,12 @@ type Identity struct {
 	BasebandSerial []byte
 }
 
-// serialAlphabet is what Apple's random serial numbers are made of.
+// serialAlphabet holds the characters of Apple's random serial numbers.
 const serialAlphabet = "0123456789CDFGHJKLMNPQRTVWXY"
 
-// New returns the identity of a phone. The profile is one of Profiles, "" means
-// ios17. Different serials, which are not negative, have different identifiers.
+// New returns the identity of a phone. The profile is one of Profiles, and ""
+// means ios17. The serial must not be negative; different serials give different
+// identifiers.
 func New(profile string, serial int) (*Identity, error) {
 	if profile == "" {
 		profile = "ios17"
@@ -66,7 +67,7 @@ func newIdentity(prof *Profile, serial int) *Identity {
 	id := &Identity{
 		Profile: prof, Number: n, Seed: files.Mix(uint64(prof.ChipID)<<32 ^ n),
 	}
-	// Below 2^53, so that clients that compute in doubles keep it whole.
+	// The ECID is below 2^53, so that hosts can hold it in a double without loss.
 	id.ECID = scatter(n, prof.Salt, 1<<52)
 	id.UDID = fmt.Sprintf("%08X-%016X", prof.ChipID, id.ECID)
 	id.Serial = SerialText(scatter(n, prof.Salt+1, 1<<48), 10)
@@ -86,8 +87,9 @@ func newIdentity(prof *Profile, serial int) *Identity {
 	return id
 }
 
-// scatter maps 0..m-1 one to one onto itself so that neighbours look
-// unrelated. The factor is prime to 2 and 5 and so to every m used here.
+// scatter maps 0..m-1 one to one onto itself, so that the results of consecutive
+// numbers look unrelated. The factor is coprime to 2 and 5, and so to every m that
+// is used here.
 func scatter(n, salt, m uint64) uint64 {
 	const factor = 2862933555777941757
 	// Multiply in steps below 2^64: m is at most 2^52.
@@ -145,7 +147,7 @@ func Hash(parts ...string) uint64 {
 	return h
 }
 
-// UUID makes the UUID of a name; the same name has the same one always.
+// UUID computes a UUID from a name. The same name always has the same UUID.
 func UUID(parts ...string) (u [16]byte) {
 	h := Hash(parts...)
 	binary.BigEndian.PutUint64(u[:], files.Mix(h))
@@ -164,7 +166,7 @@ func UUIDText(u [16]byte) string {
 // LowerUUID writes a UUID in lower case.
 func LowerUUID(u [16]byte) string { return strings.ToLower(UUIDText(u)) }
 
-// Bytes makes n bytes of a name, for keys, hashes and calibration data.
+// Bytes computes n bytes from a name, for keys, hashes and calibration data.
 func Bytes(n int, parts ...string) []byte {
 	b := make([]byte, n)
 	files.FillNoise(b, Hash(parts...))

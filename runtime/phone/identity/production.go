@@ -8,11 +8,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// SecurityDomain is that of every phone that runs Apple's iOS.
+// SecurityDomain is the security domain of every phone that runs Apple's iOS.
 const SecurityDomain = 1
 
-// production is what holds for every production phone that has booted iOS.
-// Lockdown has none of these values; integers without a sign are kept so.
+// production holds the values that every production phone has when it runs iOS.
+// None of them is a lockdown value. Unsigned integers stay unsigned.
 var production = []struct {
 	key   string
 	value any
@@ -25,7 +25,7 @@ var production = []struct {
 	{"EffectiveSecurityModeSEP", true},
 	{"Image4CryptoHashMethod", "sha2-384"},
 	{"IsUIBuild", true},
-	{"IsVirtualDevice", false}, // of a virtual machine of Apple's
+	{"IsVirtualDevice", false}, // true only in virtual machines of Apple
 	{"OSInstallEnvironment", false},
 	{"SecurityDomain", uint64(SecurityDomain)},
 	{"SensitivePropertiesVisible", true},
@@ -33,8 +33,8 @@ var production = []struct {
 	{"StoreDemoMode", false},
 }
 
-// Production returns what the phone says about how it was made and how it was
-// booted, by Apple's names: booleans, strings and uint64. The caller owns the
+// Production returns the values about manufacturing and booting of the phone, by
+// Apple's names. They are booleans, strings and uint64. The caller owns the
 // dictionary.
 func (id *Identity) Production() plist.Dict {
 	d := make(plist.Dict, len(production)+1)
@@ -47,7 +47,7 @@ func (id *Identity) Production() plist.Dict {
 	return d
 }
 
-// VersionNumber is the iOS version as one number: 1705 for 17.5.1.
+// VersionNumber returns the iOS version as one number: 1705 for 17.5.1.
 func (id *Identity) VersionNumber() int {
 	minor := 0
 	if parts := strings.Split(id.Version, "."); len(parts) > 1 {
@@ -56,11 +56,11 @@ func (id *Identity) VersionNumber() int {
 	return id.Major*100 + minor
 }
 
-// LongVersion spells the build out: 21.6.90.0.0,0 for 21F90.
+// LongVersion returns the build in its long form: 21.6.90.0.0,0 for 21F90.
 func (id *Identity) LongVersion() string { return longVersion(id.Build) }
 
-// longVersion spells a build out: 21F90 is 21.6.90.0.0,0 and the beta 22A5297f
-// is 22.1.297.5.6,0. What is not a build is "".
+// longVersion returns the long form of a build: 21.6.90.0.0,0 for 21F90, and
+// 22.1.297.5.6,0 for the beta 22A5297f. It returns "" if build is not a build.
 func longVersion(build string) string {
 	i := strings.IndexFunc(build, func(r rune) bool { return r >= 'A' && r <= 'Z' })
 	if i < 1 {
@@ -79,7 +79,7 @@ func longVersion(build string) string {
 		strconv.Itoa(n/1000) + "." + strconv.Itoa(beta) + ",0"
 }
 
-// KernelVersion is what uname -v says.
+// KernelVersion returns the output of uname -v.
 func (id *Identity) KernelVersion() string {
 	return fmt.Sprintf("Darwin Kernel Version %s: root:xnu/RELEASE_ARM64_%s", id.Darwin,
 		strings.ToUpper(id.Platform))

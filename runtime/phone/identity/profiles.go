@@ -1,7 +1,7 @@
 package identity
 
-// Profile is what all phones of one model and iOS version have in common.
-// Nothing in it changes, so any number of phones share one.
+// Profile holds the properties that all phones of one model and iOS version have
+// in common. It never changes, so phones may share it.
 type Profile struct {
 	Name        string // as Options.Profile
 	DeviceName  string
@@ -28,7 +28,7 @@ type Profile struct {
 
 	TAC, TAC2 string // type allocation codes of the two IMEIs
 	MACBank   uint32 // vendor part of the MAC addresses
-	Salt      uint64 // makes the identifiers differ from other profiles'
+	Salt      uint64 // makes the identifiers differ from those of other profiles
 
 	Capacity   uint64 // of the data volume
 	SystemSize uint64 // of the system volume
@@ -38,17 +38,17 @@ type Profile struct {
 	Width      int64 // pixels
 	Height     int64
 
-	// GestaltGone says that MobileGestalt answers nothing but
-	// MobileGestaltDeprecated, as from 17.4 on.
+	// GestaltGone says that MobileGestalt only answers MobileGestaltDeprecated, as
+	// since iOS 17.4.
 	GestaltGone bool
 	// ClockLocked says that hosts may no longer set the clock.
 	ClockLocked bool
-	// RemotePairing is the version of the protocol that the phone speaks; 0
-	// is none.
+	// RemotePairing is the version of the remote pairing protocol that the phone
+	// speaks; 0 means that it has no remote pairing.
 	RemotePairing int64
 }
 
-// ScreenScale is how many pixels of the screen are a point, on all profiles.
+// ScreenScale is the number of pixels to a point of the screen, on all profiles.
 const ScreenScale = 3.0
 
 const gib = 1 << 30
@@ -68,7 +68,7 @@ var profiles = []*Profile{
 		Design: 3227, Width: 1170, Height: 2532,
 	},
 	{
-		// Before 17.4: QUIC tunnels alone, and MobileGestalt answers.
+		// Before 17.4 there are only QUIC tunnels, and MobileGestalt answers.
 		Name: "ios17.2", DeviceName: "Virtual iPhone", Marketing: "iPhone 14", Major: 17,
 		Version: "17.2.1", Build: "21C66", Darwin: "23.2.0",
 		ProductType: "iPhone14,7", Hardware: "D27AP", Platform: "t8110", ChipID: 0x8110,

@@ -1,4 +1,4 @@
-// Package location is where apps on the phone think that they are.
+// Package location has the location that the phone reports to apps.
 package location
 
 import (
@@ -13,24 +13,24 @@ import (
 // Place is a position in degrees.
 type Place struct{ Latitude, Longitude float64 }
 
-// home is where a new phone is.
+// home is the location of a new phone.
 var home = Place{52.520008, 13.404954}
 
-// Location is the position of the phone. All methods may be called concurrently.
+// Location is the location of a phone. All methods may be called concurrently.
 type Location struct {
 	log *log.Log
 
 	mu    sync.Mutex
 	at    Place
-	gen   uint64 // the simulation that is in effect, 0 if none is
-	count uint64 // simulations so far
+	gen   uint64 // number of the simulation in effect, or 0
+	count uint64 // number of simulations so far
 }
 
 // New returns the location of a new phone.
 func New(l *log.Log) *Location { return &Location{log: l} }
 
-// Place returns where apps on the phone think they are, and whether somebody
-// simulates it.
+// Place returns the location that the phone reports to apps, and whether it is
+// simulated.
 func (l *Location) Place() (at Place, simulated bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,11 +40,11 @@ func (l *Location) Place() (at Place, simulated bool) {
 	return l.at, true
 }
 
-// Simulate moves the phone. The simulation lasts until Clear, or until release is
-// called while no later one has taken its place. A position that is not on earth is
-// fs.ErrInvalid.
+// Simulate overrides the reported location until Clear or release is called. release does
+// nothing if a later simulation has replaced this one. The error is fs.ErrInvalid if the
+// coordinates are out of range.
 func (l *Location) Simulate(at Place) (release func(), err error) {
-	if !(math.Abs(at.Latitude) <= 90 && math.Abs(at.Longitude) <= 180) { // NaN is neither
+	if !(math.Abs(at.Latitude) <= 90 && math.Abs(at.Longitude) <= 180) { // also true for NaN
 		return nil, failure.Wrap("simulate place", "", fs.ErrInvalid)
 	}
 	l.log.Writef("locationd", "com.apple.locationd.Position", "Simulation",

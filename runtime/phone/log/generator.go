@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// generator makes the phone talk while somebody listens.
+// generator makes the lines that daemons log by themselves while there is a watch.
 type generator struct {
 	count  atomic.Uint64 // lines made so far
 	images func() [][16]byte
@@ -16,11 +16,12 @@ type generator struct {
 // talker is the running goroutine of a generator.
 type talker struct{ stop, done chan struct{} }
 
-// tick is the longest and usual step of the generator; a line each would
-// mean a timer each.
+// tick is the usual step of the generator. At each step it makes several lines if
+// need be, so that no line needs a timer of its own.
 const tick = 20 * time.Millisecond
 
-// backlog is how many lines a phone has logged before the first look.
+// backlog is the number of lines that a phone has logged before the first use of
+// the log.
 const backlog = 64
 
 // remove forgets a watch and stops the generator after the last one.
@@ -34,8 +35,8 @@ func (l *Log) remove(w *Watch) {
 	old.wait()
 }
 
-// adjust starts or stops the generator and returns what was stopped, to be
-// waited for without mu; the caller holds mu.
+// adjust starts or stops the generator as needed. The caller holds mu. It waits
+// for the talker that is returned, which was stopped, after it has released mu.
 func (l *Log) adjust(restart bool) (old *talker) {
 	want := len(l.watches) > 0 && l.rate > 0
 	if l.gen.cur != nil && (restart || !want) {
@@ -56,9 +57,9 @@ func (t *talker) wait() {
 	}
 }
 
-// talk writes what is due at each step. Fractions of lines are carried over,
-// and after a pause (a stopped process, a suspended laptop) no more than a
-// second is made up for.
+// talk writes the lines that are due at each step. It carries fractions of lines
+// over to the next step. After a pause, such as a suspended laptop, it makes up for
+// at most a second.
 func (l *Log) talk(t *talker, rate float64, step time.Duration) {
 	defer close(t.done)
 	clock := time.NewTicker(step)
@@ -82,7 +83,7 @@ func (l *Log) talk(t *talker, rate float64, step time.Duration) {
 	}
 }
 
-// emit makes n lines that fell into the gap just past.
+// emit writes n lines whose times lie in the gap that ends now.
 func (l *Log) emit(n int, gap time.Duration, stop <-chan struct{}) {
 	batch := l.lines(n, l.o.Clock.Now().Add(-gap), gap)
 	l.mu.Lock()

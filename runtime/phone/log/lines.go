@@ -10,9 +10,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/identity"
 )
 
-// template is a line that some process writes again and again. In the
-// message, {n} is a small number, {p} a percentage, {x} 32 bits and {X} 64 in
-// hexadecimal, {u} a UUID, {app} a bundle identifier.
+// template is a line that a process writes again and again. Its message has
+// placeholders: {n} for a small number, {p} for a percentage, {x} for 32 bits and
+// {X} for 64 bits in hexadecimal, {u} for a UUID, {app} for a bundle identifier.
 type template struct {
 	process, image      string // image "" is the executable
 	subsystem, category string
@@ -36,8 +36,8 @@ func imageUUIDs(build string) [][16]byte {
 	return out
 }
 
-// lines makes the next n lines, evenly over the span. One allocation holds
-// the entries of a batch.
+// lines makes the next n lines, with times spread evenly over the span. One
+// allocation holds all of them.
 func (l *Log) lines(n int, from time.Time, span time.Duration) []*Entry {
 	first := l.gen.count.Add(uint64(n)) - uint64(n)
 	mach, images := l.o.Clock.MachTimeAt(from), l.gen.images()
@@ -50,13 +50,14 @@ func (l *Log) lines(n int, from time.Time, span time.Duration) []*Entry {
 		t := &templates[k]
 		sender, ok := l.o.ByName(t.process)
 		if !ok {
-			sender, _ = l.o.ByPID(1) // an app that does not run: launchd says it
+			sender, _ = l.o.ByPID(1) // launchd, if an app does not run
 		}
 		at := span * time.Duration(i) / time.Duration(n)
 		buf = t.fill(e, buf[:0], sender, r)
 		e.Time = from.Add(at)
 		e.MachTime = mach + clock.MachTicks(at)
-		if e.ImageUUID = images[k]; t.image == "" {
+		e.ImageUUID = images[k]
+		if t.image == "" {
 			e.ImageUUID = e.ProcessUUID
 		}
 		out[i] = e
@@ -64,10 +65,11 @@ func (l *Log) lines(n int, from time.Time, span time.Duration) []*Entry {
 	return out
 }
 
-// fill writes the template's entry. buf is scratch space.
+// fill fills in e from the template. buf is scratch space.
 func (t *template) fill(e *Entry, buf []byte, from Sender, r uint64) []byte {
 	e.PID, e.ProcessPath, e.ProcessUUID = from.PID, from.Path, from.UUID
-	if e.ImagePath = t.image; t.image == "" {
+	e.ImagePath = t.image
+	if t.image == "" {
 		e.ImagePath = from.Path
 	}
 	e.Level, e.Subsystem, e.Category = t.level, t.subsystem, t.category
@@ -120,7 +122,8 @@ func expandLetter(buf []byte, letter byte, r uint64) []byte {
 	return append(buf, '{', letter, '}')
 }
 
-// seedHistory gives a talking phone its past; the caller holds mu.
+// seedHistory adds the lines from before the first use of the log, unless the
+// daemons log nothing by themselves. The caller holds mu.
 func (l *Log) seedHistory() {
 	if l.seeded || l.rate <= 0 {
 		return

@@ -1,5 +1,5 @@
-// Package log is the phone's unified log: what was logged last, the watches that read
-// it, and the lines that daemons log by themselves while somebody watches.
+// Package log is the unified log of the phone: the latest entries, the watches that read
+// the log, and the lines that daemons log by themselves while there is a watch.
 package log
 
 import (
@@ -21,9 +21,9 @@ type Level uint8
 const (
 	// LevelDefault is what the text log calls Notice.
 	LevelDefault Level = 0x00
-	// LevelInfo is delivered only to those who ask.
+	// LevelInfo is delivered only to watches with WatchOptions.Info.
 	LevelInfo Level = 0x01
-	// LevelDebug is delivered only to those who ask.
+	// LevelDebug is delivered only to watches with WatchOptions.Debug.
 	LevelDebug Level = 0x02
 	// LevelError is an error of the process that logs.
 	LevelError Level = 0x10
@@ -31,7 +31,7 @@ const (
 	LevelFault Level = 0x11
 )
 
-// String is the word that the text log uses.
+// String returns the name of the level in the text log.
 func (l Level) String() string {
 	switch l {
 	case LevelDefault:
@@ -48,8 +48,8 @@ func (l Level) String() string {
 	return fmt.Sprintf("Level(%d)", uint8(l))
 }
 
-// Entry is one message of the unified log. Entries are shared by all who
-// watch: they must not be changed.
+// Entry is one message of the unified log. All watches share it, so it must not be
+// changed.
 type Entry struct {
 	Time                   time.Time
 	PID                    int
@@ -78,8 +78,8 @@ type WatchOptions struct {
 	PID int
 	// Info and Debug add these levels.
 	Info, Debug bool
-	// Queue is how many entries wait for a slow reader before the oldest
-	// are dropped; 0 means 4096.
+	// Queue is the number of entries that wait for a slow reader. If there are
+	// more, the oldest are dropped. 0 means 4096.
 	Queue int
 }
 
@@ -97,12 +97,12 @@ type Options struct {
 	// ByPID and ByName find a running process.
 	ByPID  func(pid int) (Sender, bool)
 	ByName func(name string) (Sender, bool)
-	// Rate is how many lines a second the daemons log by themselves while
-	// somebody watches. 0 means 20, negative means none.
+	// Rate is the number of lines a second that the daemons log by themselves while
+	// there is a watch. 0 means 20, a negative number means none.
 	Rate float64
 }
 
-// Log takes entries and hands them to the watches. All methods may be called
+// Log stores entries and delivers them to the watches. All methods may be called
 // concurrently.
 type Log struct {
 	o Options
@@ -112,7 +112,7 @@ type Log struct {
 	next    int
 	watches []*Watch
 	rate    float64
-	seeded  bool // the backlog of before the first look was made
+	seeded  bool // seedHistory has added the entries of the past
 	gen     generator
 }
 
@@ -133,8 +133,8 @@ func normalRate(rate float64) float64 {
 	return 0
 }
 
-// Write writes an entry. Zero fields are filled in: the time, the paths and
-// UUIDs from the process, the thread, the mach time.
+// Write writes an entry. It fills in the time, the thread and the mach time if
+// they are zero, and the paths and UUIDs of the process.
 func (l *Log) Write(e Entry) {
 	l.fillIn(&e)
 	l.mu.Lock()
@@ -142,14 +142,14 @@ func (l *Log) Write(e Entry) {
 	l.put([]*Entry{&e})
 }
 
-// WriteAs writes an entry of a daemon, found by its name.
+// WriteAs writes an entry of the daemon with the given name.
 func (l *Log) WriteAs(process string, e Entry) {
 	from, _ := l.o.ByName(process)
 	e.PID = from.PID
 	l.Write(e)
 }
 
-// Writef writes a line of a daemon, found by its name.
+// Writef formats and writes a line of the daemon with the given name.
 func (l *Log) Writef(process, subsystem, category, format string, args ...any) {
 	l.WriteAs(process, Entry{
 		Subsystem: subsystem, Category: category, Message: fmt.Sprintf(format, args...),
@@ -185,7 +185,8 @@ func (l *Log) fillIn(e *Entry) {
 	}
 }
 
-// put stores and hands on; the caller holds mu. It never waits for a watch.
+// put stores entries and delivers them to the watches. It never waits for a watch.
+// The caller holds mu.
 func (l *Log) put(batch []*Entry) {
 	for _, e := range batch {
 		if len(l.ring) < historySize {
@@ -200,8 +201,8 @@ func (l *Log) put(batch []*Entry) {
 	}
 }
 
-// History returns the last entries, oldest first. A phone that talks has
-// a past before the first look at its log.
+// History returns the last entries, oldest first. Unless Options.Rate is negative,
+// they include lines from before the first use of the log.
 func (l *Log) History() []*Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,7 +212,7 @@ func (l *Log) History() []*Entry {
 	return append(out, l.ring[:l.next]...)
 }
 
-// Watch begins to watch the log. Close the watch.
+// Watch begins to watch the log. The caller must close the watch.
 func (l *Log) Watch(o WatchOptions) *Watch {
 	if o.Queue <= 0 {
 		o.Queue = watchQueue
@@ -225,7 +226,7 @@ func (l *Log) Watch(o WatchOptions) *Watch {
 	return w
 }
 
-// SetRate changes Options.Rate while the phone lives.
+// SetRate changes Options.Rate of a phone that runs.
 func (l *Log) SetRate(linesPerSecond float64) {
 	l.mu.Lock()
 	l.rate = normalRate(linesPerSecond)
@@ -234,7 +235,8 @@ func (l *Log) SetRate(linesPerSecond float64) {
 	old.wait()
 }
 
-// Watch is a bounded view of the log.
+// Watch receives the entries of the log that its options choose. Its queue is
+// bounded.
 type Watch struct {
 	log  *Log
 	q    *queue.Queue[*Entry]
@@ -255,8 +257,8 @@ func (w *Watch) Next(ctx context.Context) (*Entry, error) {
 	return one[0], nil
 }
 
-// NextBatch waits for at least one entry and moves as many as there are into
-// buf.
+// NextBatch waits for at least one entry, copies the entries that are there into
+// buf, and returns their number.
 func (w *Watch) NextBatch(ctx context.Context, buf []*Entry) (int, error) {
 	n, err := w.q.Pop(ctx, buf)
 	if err != nil {
@@ -265,11 +267,12 @@ func (w *Watch) NextBatch(ctx context.Context, buf []*Entry) (int, error) {
 	return n, nil
 }
 
-// Dropped counts the entries lost because the reader was slow.
+// Dropped returns the number of entries that were lost because the reader was
+// slow.
 func (w *Watch) Dropped() uint64 { return w.q.Lost() }
 
-// Close ends the watch and every Next that waits. The last one to close
-// stops the phone's talking and waits until it has stopped.
+// Close ends the watch and every Next that waits. When the last watch is closed,
+// the daemons stop logging by themselves; Close waits for that.
 func (w *Watch) Close() {
 	if w.q.Close() {
 		w.log.remove(w)

@@ -1,4 +1,4 @@
-// Package media is the tree of photos, books, music and recordings.
+// Package media fills the tree of photos, books, music and recordings.
 package media
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
-// Beginnings that tell tools what a file is.
+// First bytes of files, by which tools recognise their formats.
 const (
 	headHEIC = "\x00\x00\x00\x24ftypheic\x00\x00\x00\x00mif1MiHEMiPrmiafMiHBheic"
 	headMOV  = "\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  \x00\x00\x00\x08wide"
@@ -68,10 +68,10 @@ const emptyPlist = `<?xml version="1.0" encoding="UTF-8"?>
 </plist>
 `
 
-// photoCount is how many different JPEG files there are.
+// photoCount is the number of different JPEG files.
 const photoCount = 10
 
-// photos are rendered when first looked at, once for all phones.
+// photos are rendered when they are first read, once for all phones.
 var photos = func() (all [photoCount]func() []byte) {
 	for i := range all {
 		all[i] = sync.OnceValue(func() []byte { return renderPhoto(i) })
@@ -79,7 +79,7 @@ var photos = func() (all [photoCount]func() []byte) {
 	return all
 }()
 
-// Photo is the contents of one of a few different photos.
+// Photo returns the contents of a JPEG file. There are photoCount different ones.
 func Photo(i int) files.Source { return files.Lazy(photos[i%photoCount]) }
 
 // renderPhoto draws a landscape: a sky, a sun, hills.

@@ -23,11 +23,11 @@ const (
 	Activation = "com.apple.mobile.lockdown.activation_state"
 	// DiskUsage follows the installation or removal of an app.
 	DiskUsage = "com.apple.mobile.lockdown.disk_usage_changed"
-	// RequestPair tells hosts that the user trusts: pair again now.
+	// RequestPair tells hosts to pair again, because the user has tapped Trust.
 	RequestPair = "com.apple.mobile.lockdown.request_pair"
 	// RequestHostBUID asks hosts for their SystemBUID.
 	RequestHostBUID = "com.apple.mobile.lockdown.request_host_buid"
-	// HostAttached and the others of its kind follow the cable.
+	// HostAttached follows the plugging in of the cable.
 	HostAttached = "com.apple.mobile.lockdown.host_attached"
 	// HostDetached follows the unplugging of the cable.
 	HostDetached = "com.apple.mobile.lockdown.host_detached"
@@ -45,18 +45,17 @@ const (
 	ImageMounted = "com.apple.mobile.developer_image_mounted"
 )
 
-// observerQueue is how many notifications wait for a slow observer.
+// observerQueue is the number of notifications that wait for a slow observer.
 const observerQueue = 256
 
-// Center takes notifications and hands them to observers. The zero value is ready. All
-// methods may be called concurrently.
+// Center delivers notifications to observers. The zero value can be used. All methods may be
+// called concurrently.
 type Center struct {
 	mu        sync.RWMutex
 	observers map[*Observer]struct{}
 }
 
-// Post posts a Darwin notification to all observers of the name, whoever
-// they are.
+// Post posts a Darwin notification to all observers of the name.
 func (c *Center) Post(name string) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -65,7 +64,7 @@ func (c *Center) Post(name string) {
 	}
 }
 
-// Observe returns an observer of no name yet. Close it.
+// Observe returns an observer without names. The caller must close it.
 func (c *Center) Observe() *Observer {
 	o := &Observer{
 		center: c, q: queue.New[string](observerQueue), names: map[string]struct{}{},
@@ -79,7 +78,7 @@ func (c *Center) Observe() *Observer {
 	return o
 }
 
-// Observer receives the notifications whose names it was given.
+// Observer receives the notifications whose names were added to it.
 type Observer struct {
 	center *Center
 	q      *queue.Queue[string]
@@ -87,14 +86,15 @@ type Observer struct {
 	names  map[string]struct{}
 }
 
-// Add begins to observe a name; twice is the same as once.
+// Add begins to observe a name. Adding a name twice has no further effect.
 func (o *Observer) Add(name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.names[name] = struct{}{}
 }
 
-// Remove ends observing a name. What is queued already still arrives.
+// Remove stops observing a name. Notifications that are queued already are still
+// delivered.
 func (o *Observer) Remove(name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -127,7 +127,8 @@ func (o *Observer) Next(ctx context.Context) (string, error) {
 	return one[0], nil
 }
 
-// Dropped counts the notifications lost because nobody called Next.
+// Dropped returns the number of notifications that were lost because the queue was
+// full.
 func (o *Observer) Dropped() uint64 { return o.q.Lost() }
 
 // Close ends the observer and every Next that waits.

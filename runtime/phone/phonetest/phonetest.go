@@ -1,4 +1,4 @@
-// Package phonetest makes phones for tests and looks at what they say.
+// Package phonetest makes phones for tests and inspects their contents.
 package phonetest
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
 )
 
-// New makes a phone, which is silent unless o sets a LogRate.
+// New makes a phone. It logs nothing by itself unless o sets a LogRate.
 func New(t testing.TB, o phone.Options) *phone.Phone {
 	t.Helper()
 	if o.LogRate == 0 {
@@ -38,7 +38,7 @@ func EachProfile(t *testing.T, f func(*testing.T, *phone.Phone)) {
 	}
 }
 
-// Value returns a lockdown value that must exist.
+// Value returns a lockdown value. The test fails if it does not exist.
 func Value(t testing.TB, p *phone.Phone, domain, key string) any {
 	t.Helper()
 	v, ok := p.Values.Get(domain, key)
@@ -48,14 +48,15 @@ func Value(t testing.TB, p *phone.Phone, domain, key string) any {
 	return v
 }
 
-// Heard takes what is queued for an observer, without waiting.
+// Heard returns the notifications that are queued for an observer. It does not
+// wait.
 func Heard(o *notifications.Observer) []string {
 	var out []string
 	Drain(o.Next, func(name string) { out = append(out, name) })
 	return out
 }
 
-// Drain calls f with all that next returns without waiting.
+// Drain calls f with each value that next returns without waiting.
 func Drain[T any](next func(context.Context) (T, error), f func(T)) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -68,7 +69,8 @@ func Drain[T any](next func(context.Context) (T, error), f func(T)) {
 	}
 }
 
-// EachFile calls fn for all paths of a tree that may be listed.
+// EachFile calls fn for all paths below dir. It leaves out directories that may not
+// be listed.
 func EachFile(t testing.TB, f *files.FS, dir string, fn func(string, files.Info)) {
 	t.Helper()
 	names, err := f.ReadDir(dir)
@@ -91,7 +93,7 @@ func EachFile(t testing.TB, f *files.FS, dir string, fn func(string, files.Info)
 	}
 }
 
-// Scribble overwrites all that a value holds. A test calls it to see that the value is a
+// Scribble overwrites everything in a value. A test calls it to check that the value is a
 // copy.
 func Scribble(v any) {
 	switch v := v.(type) {
@@ -112,5 +114,5 @@ func Scribble(v any) {
 	}
 }
 
-// Err returns the error of a call with two results.
+// Err returns the second of two results, which is the error.
 func Err[T any](_ T, err error) error { return err }

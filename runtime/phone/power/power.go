@@ -1,4 +1,4 @@
-// Package power is the battery of the phone, and what happens to the phone as a machine.
+// Package power has the battery and the power actions of the phone.
 package power
 
 import (
@@ -8,16 +8,16 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
-// Action is what happens to the phone as a machine.
+// Action is a power action.
 type Action int
 
 // The power actions that hosts can ask for.
 const (
-	// Restart turns the phone off and on.
+	// Restart restarts the phone.
 	Restart Action = iota
 	// Shutdown turns it off.
 	Shutdown
-	// Sleep turns the screen off; connections over USB survive.
+	// Sleep turns the screen off. Connections over USB stay open.
 	Sleep
 )
 
@@ -41,19 +41,19 @@ type Battery struct {
 	Cycles   int
 }
 
-// Filling reports whether the charge grows.
+// Filling reports whether the charge is increasing.
 func (b Battery) Filling() bool { return b.Charging && b.Percent < 100 }
 
 // Options of Power.
 type Options struct {
 	Log *log.Log
-	// Sleep and Boot carry an Action out: Sleep every Sleep, Boot a Restart that no
-	// machine takes care of.
+	// Sleep is called for each Sleep action. Boot is called for a Restart action if no
+	// function was registered with OnAction.
 	Sleep, Boot func()
 }
 
-// Power is the battery and the switch of a phone. All methods may be called
-// concurrently.
+// Power holds the battery of a phone and carries out power actions. All methods may be
+// called concurrently.
 type Power struct {
 	o Options
 
@@ -82,10 +82,9 @@ func (p *Power) SetBattery(percent int, charging bool) {
 	p.battery.Charging = charging
 }
 
-// OnAction registers a function that Do calls. The machine around the
-// model registers one that detaches the phone and, after a restart, boots the phone and
-// attaches it again. Functions are called in order of registration, on the goroutine
-// of Do.
+// OnAction registers a function that Do calls. The virtual device registers one that
+// detaches the phone and, for a restart, boots it and attaches it again. Functions are
+// called in the order of registration, on the goroutine of Do.
 func (p *Power) OnAction(fn func(Action)) {
 	if fn == nil {
 		return
@@ -95,8 +94,8 @@ func (p *Power) OnAction(fn func(Action)) {
 	p.onAction = append(p.onAction, fn)
 }
 
-// Do carries an action out. Sleep locks the phone. A restart without a
-// machine around (no OnAction) is a boot on the spot.
+// Do carries out an action. Sleep locks the phone. Restart boots it at once if no
+// function was registered with OnAction.
 func (p *Power) Do(a Action) {
 	p.mu.RLock()
 	fns := p.onAction[:len(p.onAction):len(p.onAction)]

@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/queue"
 )
 
-// State is what SpringBoard thinks of an app, with its numbers.
+// State is the state of an app, with the numbers that SpringBoard uses.
 type State int
 
 // The states of an app.
@@ -26,7 +26,7 @@ const (
 	Foreground State = 8
 )
 
-// String is the text that the notifications carry.
+// String returns the text of the state in notifications.
 func (s State) String() string {
 	switch s {
 	case Terminated:
@@ -41,7 +41,7 @@ func (s State) String() string {
 	return "State(" + strconv.Itoa(int(s)) + ")"
 }
 
-// Signals as iOS numbers them, which is not how every host does.
+// Signals with their numbers on iOS. Other systems number some of them differently.
 const (
 	SIGTRAP = 5
 	SIGKILL = 9
@@ -52,25 +52,25 @@ const (
 	lastSig = 31
 )
 
-// ignoredSignals do nothing to a process that handles none. Those that are not
-// here, and neither stop nor go on, end it.
+// ignoredSignals are the signals that a process ignores by default. All others end
+// it, except SIGSTOP, SIGCONT and 0.
 var ignoredSignals = map[int]bool{16: true, 20: true, 23: true, 28: true, 29: true}
 
-// LaunchSpec says how an app is to be started.
+// LaunchSpec says how to launch an app.
 type LaunchSpec struct {
 	BundleID string
 	Args     []string
 	Env      map[string]string
-	// KillExisting ends the instance that runs. Without it a running app is
-	// brought to the front and gets neither arguments nor environment.
+	// KillExisting ends the app first if it runs. Without it, an app that runs is
+	// brought to the front, and Args and Env are ignored.
 	KillExisting bool
 	// Suspended stops the app before its first instruction, until SIGCONT.
 	Suspended bool
-	// Background leaves the app that is in front where it is.
+	// Background starts the app in the background; the app in front stays there.
 	Background bool
 }
 
-// EventKind says what a Event is about.
+// EventKind is the kind of an Event.
 type EventKind int
 
 // The kinds of events.
@@ -85,29 +85,29 @@ const (
 	MemoryLevel
 )
 
-// Event is something that happened to a process.
+// Event says that something happened to a process.
 type Event struct {
 	Kind     EventKind
 	Process  Process // zero for a MemoryLevel
 	Time     time.Time
 	MachTime uint64
-	Text     string // of an output
-	State    State  // of a state
-	Signal   int    // what ended the process
-	Level    int    // of the memory, 0 is normal
+	Text     string // of an Output
+	State    State  // of a StateChanged
+	Signal   int    // of an Ended: the signal that ended the process
+	Level    int    // of a MemoryLevel; 0 is normal
 }
 
-// run is what a host or user made of a process.
+// run is the state that hosts and the user can change of a process.
 type run struct {
 	proc      Process
 	state     State
 	stopped   bool
 	unlimited bool
-	greeting  []string // what the app prints when it begins to run
+	greeting  []string // lines that the process prints when it begins to run
 }
 
-// runs is the life of the apps. Its mu is taken before those of processes
-// and log.
+// runs holds the runs of processes and the watches. Its mu is locked before those
+// of the table and the log.
 type runs struct {
 	mu      sync.Mutex
 	byPID   map[int]*run
@@ -115,14 +115,15 @@ type runs struct {
 	watches map[*Watch]struct{}
 }
 
-// reset forgets everything but the watches, as a boot does.
+// reset removes all runs at a boot. The watches remain.
 func (t *runs) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.byPID, t.front = nil, 0
 }
 
-// of returns the run of a process; the caller holds mu.
+// of returns the run of a process and makes it if there is none. The caller holds
+// mu.
 func (t *runs) of(proc Process) *run {
 	if t.byPID == nil {
 		t.byPID = map[int]*run{}
@@ -135,14 +136,14 @@ func (t *runs) of(proc Process) *run {
 	return r
 }
 
-// Launch starts an app, or returns it as it runs already, and brings it to the
-// front. An app that is not installed is fs.ErrNotExist.
+// Launch starts an app if it does not run yet, brings it to the front, and returns
+// its process. The error is fs.ErrNotExist if the app is not installed.
 func (p *Processes) Launch(bundleID string) (Process, error) {
 	return p.LaunchApp(LaunchSpec{BundleID: bundleID})
 }
 
-// LaunchApp starts an app as told. An app that is not installed is
-// fs.ErrNotExist; on a locked phone the cause is that of Options.CheckLaunch.
+// LaunchApp launches an app as spec says. The error is fs.ErrNotExist if the app is
+// not installed, or that of Options.CheckLaunch if the phone is locked.
 func (p *Processes) LaunchApp(spec LaunchSpec) (Process, error) {
 	path, ok := p.o.App(spec.BundleID)
 	if !ok {
@@ -156,7 +157,7 @@ func (p *Processes) LaunchApp(spec LaunchSpec) (Process, error) {
 		if !ok {
 			break
 		}
-		_, _ = p.Terminate(old.PID, SIGKILL) // gone already is as good
+		_, _ = p.Terminate(old.PID, SIGKILL) // it may have ended already
 	}
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
@@ -180,7 +181,7 @@ func (p *Processes) LaunchApp(spec LaunchSpec) (Process, error) {
 	return proc, nil
 }
 
-// spawn adds the process of an app unless there is one.
+// spawn adds the process of an app. It returns false if the app runs already.
 func (p *Processes) spawn(app program) (Process, bool) {
 	when := p.o.Clock.Now()
 	p.table.mu.Lock()
@@ -192,7 +193,8 @@ func (p *Processes) spawn(app program) (Process, bool) {
 	return *t.add(p, t.nextPID(p), app, when), true
 }
 
-// greeting is what an app prints when it starts: what it was given.
+// greeting returns the lines that a process prints when it starts: the arguments
+// and the environment that it was started with.
 func greeting(proc Process, spec LaunchSpec) []string {
 	lines := []string{fmt.Sprintf("%s: launched with %d arguments", proc.Name, len(spec.Args))}
 	for i, arg := range spec.Args {
@@ -204,7 +206,8 @@ func greeting(proc Process, spec LaunchSpec) []string {
 	return lines
 }
 
-// begin lets an app run; the caller holds runs.mu.
+// begin prints the greeting of a process that begins to run. The caller holds
+// runs.mu.
 func (p *Processes) begin(r *run) {
 	for _, line := range r.greeting {
 		p.print(r.proc, line+"\n")
@@ -224,7 +227,7 @@ func trimNewline(s string) string {
 	return s
 }
 
-// Print makes a process write to its standard output, which is logged as well.
+// Print makes a process write text to its standard output. The text is logged, too.
 func (p *Processes) Print(pid int, text string) error {
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
@@ -236,7 +239,7 @@ func (p *Processes) Print(pid int, text string) error {
 	return nil
 }
 
-// toFront makes an app the one in front; the caller holds runs.mu.
+// toFront brings an app to the front. The caller holds runs.mu.
 func (p *Processes) toFront(r *run) {
 	if p.runs.front != r.proc.PID {
 		p.leaveFront()
@@ -245,7 +248,7 @@ func (p *Processes) toFront(r *run) {
 	p.setState(r, Foreground)
 }
 
-// leaveFront suspends the app in front, by way of the background.
+// leaveFront moves the app in front to the background and suspends it.
 func (p *Processes) leaveFront() {
 	if r := p.runs.byPID[p.runs.front]; r != nil {
 		p.setState(r, Background)
@@ -269,8 +272,8 @@ func (p *Processes) GoHome() {
 	p.leaveFront()
 }
 
-// Front returns the process of the app in front; without one the home
-// screen shows.
+// Front returns the process of the app in front. It returns false if the home
+// screen is in front.
 func (p *Processes) Front() (Process, bool) {
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
@@ -281,9 +284,8 @@ func (p *Processes) Front() (Process, bool) {
 	return r.proc, true
 }
 
-// State returns the state of a running app's process. A process that is no
-// app counts as running in the background, one that is not there as
-// terminated.
+// State returns the state of a process. The state of a process that is not an app is
+// Background. The state is Terminated if there is no such process.
 func (p *Processes) State(pid int) State {
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
@@ -294,7 +296,7 @@ func (p *Processes) State(pid int) State {
 	return p.runs.state(proc)
 }
 
-// States returns the states of processes that run.
+// States returns the states of running processes, in the order of list.
 func (p *Processes) States(list []Process) []State {
 	out := make([]State, len(list))
 	p.runs.mu.Lock()
@@ -305,7 +307,7 @@ func (p *Processes) States(list []Process) []State {
 	return out
 }
 
-// state returns the state of a process that runs; the caller holds mu.
+// state returns the state of a running process. The caller holds mu.
 func (t *runs) state(proc Process) State {
 	switch r := t.byPID[proc.PID]; {
 	case r != nil && r.stopped:
@@ -318,10 +320,10 @@ func (t *runs) state(proc Process) State {
 	return Suspended
 }
 
-// Signal sends a signal to a process. SIGSTOP and SIGCONT stop it and let it
-// go on, those that are ignored by default do nothing, any other ends it; 0
-// only looks whether it is there. The causes are as those of Kill, and
-// fs.ErrInvalid for what is not a signal.
+// Signal sends a signal to a process. SIGSTOP stops it and SIGCONT continues it.
+// Signals that are ignored by default have no effect, and all others end the
+// process. Signal 0 only checks that the process exists. The causes of failure are
+// those of Kill, and fs.ErrInvalid if there is no such signal.
 func (p *Processes) Signal(pid, signal int) error {
 	err := p.signal(pid, signal)
 	return failure.Wrap("signal", strconv.Itoa(pid), err)
@@ -356,8 +358,8 @@ func (p *Processes) signal(pid, signal int) error {
 	return nil
 }
 
-// DisableMemoryLimits frees a process from the limits of jetsam. It reports
-// whether the process is there.
+// DisableMemoryLimits removes the memory limits of a process. It returns false if
+// there is no such process.
 func (p *Processes) DisableMemoryLimits(pid int) bool {
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
@@ -376,7 +378,7 @@ func (p *Processes) MemoryUnlimited(pid int) bool {
 	return r != nil && r.unlimited
 }
 
-// ended tells the watches of a process that is gone.
+// ended removes the run of a process that has ended and tells the watches.
 func (p *Processes) ended(proc Process, signal int) {
 	t := &p.runs
 	t.mu.Lock()
@@ -391,7 +393,7 @@ func (p *Processes) ended(proc Process, signal int) {
 	t.emit(p.event(Event{Kind: Ended, Process: proc, Signal: signal}))
 }
 
-// SetMemoryLevel changes the memory pressure, 0 being none, and tells all apps.
+// SetMemoryLevel changes the memory pressure and tells the watches. 0 is none.
 func (p *Processes) SetMemoryLevel(level int) {
 	p.o.Log.Writef("runningboardd", "com.apple.runningboard", "memory", "memory pressure level %d", level)
 	p.runs.mu.Lock()
@@ -405,23 +407,23 @@ func (p *Processes) event(e Event) Event {
 	return e
 }
 
-// emit hands an event to the watches; the caller holds mu.
+// emit delivers an event to the watches. The caller holds mu.
 func (t *runs) emit(e Event) {
 	for w := range t.watches {
 		w.q.Push(nil, e)
 	}
 }
 
-// watchQueue is how many events wait for a slow watch.
+// watchQueue is the number of events that wait for a slow reader.
 const watchQueue = 4096
 
-// Watch is a bounded view of what happens to the processes.
+// Watch receives the events of all processes. Its queue is bounded.
 type Watch struct {
 	runs *runs
 	q    *queue.Queue[Event]
 }
 
-// Watch begins to watch all processes. Close the watch.
+// Watch begins to watch all processes. The caller must close the watch.
 func (p *Processes) Watch() *Watch {
 	w := &Watch{runs: &p.runs, q: queue.New[Event](watchQueue)}
 	p.runs.mu.Lock()
@@ -442,7 +444,7 @@ func (w *Watch) Next(ctx context.Context) (Event, error) {
 	return one[0], nil
 }
 
-// Dropped counts the events lost because nobody called Next.
+// Dropped returns the number of events that were lost because the reader was slow.
 func (w *Watch) Dropped() uint64 { return w.q.Lost() }
 
 // Close ends the watch and every Next that waits.

@@ -8,12 +8,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
-// uiKit is the library that takes memory warnings for an app.
+// uiKit is the library that receives the memory warnings of an app.
 const uiKit = "/System/Library/PrivateFrameworks/UIKitCore.framework/UIKitCore"
 
-// WarnMemory tells one process that memory is short, whether it is or not; it
-// logs that it was told. An unknown PID is fs.ErrNotExist, the kernel and launchd
-// are fs.ErrPermission.
+// WarnMemory sends a memory warning to one process, whatever the memory level is.
+// The process logs the warning. The error is fs.ErrNotExist for an unknown PID, and
+// fs.ErrPermission for the kernel and launchd.
 func (p *Processes) WarnMemory(pid int) error {
 	_, ok := p.Find(pid)
 	switch {

@@ -1,5 +1,5 @@
-// Package processes is what runs on the phone: the daemons, the apps and what hosts
-// started, with their signals, output and states.
+// Package processes has the processes of the phone: the daemons, the apps and the
+// executables that hosts start, with their signals, output and states.
 package processes
 
 import (
@@ -22,16 +22,16 @@ import (
 type Process struct {
 	PID        int
 	Name, Path string
-	BundleID   string // of an app, else ""
+	BundleID   string // of an app, otherwise ""
 	Started    time.Time
 	UUID       [16]byte // of the executable image
 	ParentPID  int
 	User       string
 
-	spawned bool // nobody starts it again
+	spawned bool // started by Spawn: launchd does not restart it
 }
 
-// program is what a process is made of.
+// program describes the executable of a process.
 type program struct{ path, user, bundleID string }
 
 func appProgram(bundleID, path string) program { return program{path, "mobile", bundleID} }
@@ -41,16 +41,16 @@ type Options struct {
 	Identity *identity.Identity
 	Clock    *clock.Clock
 	Log      *log.Log
-	// App returns where the executable of an installed app lies.
+	// App returns the path of the executable of an installed app.
 	App func(bundleID string) (executable string, ok bool)
-	// CheckExecutable returns nil if an app has its executable at the path,
-	// fs.ErrPermission if something else is there, else fs.ErrNotExist.
+	// CheckExecutable returns nil if the path is that of the executable of an app,
+	// fs.ErrPermission if it is that of another file, and otherwise fs.ErrNotExist.
 	CheckExecutable func(path string) error
-	// CheckLaunch returns why no app can be launched now, or nil.
+	// CheckLaunch returns the reason why apps cannot be launched now, or nil.
 	CheckLaunch func() error
 }
 
-// Processes is what runs on the phone. All methods may be called concurrently.
+// Processes holds the processes of a phone. All methods may be called concurrently.
 type Processes struct {
 	o     Options
 	table table
@@ -60,25 +60,27 @@ type Processes struct {
 // New returns the processes of a phone that has booted.
 func New(o Options) *Processes { return &Processes{o: o} }
 
-// Boot ends all processes and starts the daemons. The watches stay.
+// Boot ends all processes and starts the daemons. Watches remain open.
 func (p *Processes) Boot() {
 	p.table.reset()
 	p.runs.reset()
 }
 
-// table is the running processes, made at the first look after a boot.
+// table holds the running processes. It is filled at its first use after a boot.
 type table struct {
 	mu     sync.RWMutex
 	boot   int // the boot that the table belongs to
 	byPID  map[int]*Process
 	byName map[string]*Process
-	last   int // PID given out last
+	last   int // the PID that was assigned last
 }
 
-// firstPID is where a new boot begins to count after launchd.
+// firstPID is the PID after which a new boot assigns PIDs to the processes after
+// launchd.
 const firstPID = 20
 
-// maxPID is where the kernel begins anew; some hosts refuse larger ones.
+// maxPID is the largest PID, after which the kernel begins again with small ones.
+// Some hosts refuse larger PIDs.
 const maxPID = 99_998
 
 func (t *table) reset() {
@@ -87,7 +89,7 @@ func (t *table) reset() {
 	t.byPID, t.byName = nil, nil
 }
 
-// ready fills the table if need be; the caller holds mu for writing.
+// ready fills the table if it is empty. The caller holds mu for writing.
 func (t *table) ready(p *Processes) *table {
 	if t.byPID != nil {
 		return t
@@ -110,7 +112,8 @@ func (t *table) ready(p *Processes) *table {
 	return t
 }
 
-// nextPID leaves gaps, as the short-lived helpers of a real phone do.
+// nextPID returns a free PID. It leaves gaps, since on a real phone short-lived
+// processes use PIDs as well.
 func (t *table) nextPID(p *Processes) int {
 	for {
 		t.last += 1 + int(files.Mix(p.o.Identity.Seed^uint64(t.boot)<<32^uint64(t.last))%4)
@@ -141,7 +144,7 @@ func (t *table) remove(proc *Process) {
 	}
 }
 
-// look calls fn with the table, filled and locked for reading.
+// look calls fn with the table, which is filled and locked.
 func (p *Processes) look(fn func(*table)) {
 	t := &p.table
 	t.mu.RLock()
@@ -179,7 +182,7 @@ func (p *Processes) Find(pid int) (proc Process, ok bool) {
 	return proc, ok
 }
 
-// Named returns the process with the short name, the newest of them.
+// Named returns the newest process with the short name.
 func (p *Processes) Named(name string) (proc Process, ok bool) {
 	p.look(func(t *table) {
 		if found := t.byName[name]; found != nil {
@@ -189,7 +192,7 @@ func (p *Processes) Named(name string) (proc Process, ok bool) {
 	return proc, ok
 }
 
-// OfApp returns the process of an app, if it runs.
+// OfApp returns the process of an app that runs.
 func (p *Processes) OfApp(bundleID string) (proc Process, ok bool) {
 	p.look(func(t *table) {
 		if found := t.ofBundle(bundleID); found != nil {
@@ -208,16 +211,16 @@ func (t *table) ofBundle(bundleID string) *Process {
 	return nil
 }
 
-// Kill ends a process. The kernel and launchd cannot be ended
-// (fs.ErrPermission), an unknown PID is fs.ErrNotExist. Daemons are started
-// again by launchd at once, with another PID.
+// Kill ends a process. The error is fs.ErrPermission for the kernel and launchd,
+// and fs.ErrNotExist for an unknown PID. launchd restarts a daemon at once, with
+// another PID.
 func (p *Processes) Kill(pid int) error {
 	_, err := p.Terminate(pid, SIGKILL)
 	return failure.Wrap("kill", strconv.Itoa(pid), err)
 }
 
-// Terminate ends a process by a signal and returns what it was. The causes of failure
-// are those of Kill.
+// Terminate ends a process by a signal and returns the process. The causes of failure are
+// those of Kill.
 func (p *Processes) Terminate(pid, signal int) (Process, error) {
 	if pid == 0 || pid == 1 {
 		return Process{}, fs.ErrPermission
@@ -250,11 +253,11 @@ func signalName(signal int) string {
 	return "signal " + strconv.Itoa(signal)
 }
 
-// IsApp reports whether the process ends for good when it is killed.
-// SpringBoard has a bundle identifier and yet is launchd's child for ever.
+// IsApp reports whether the process is an app, which launchd does not restart when
+// it ends. SpringBoard has a bundle identifier, but launchd restarts it.
 func (proc *Process) IsApp() bool { return proc.BundleID != "" && proc.Name != "SpringBoard" }
 
-// Respawn kills a daemon, which launchd starts again.
+// Respawn kills a daemon, so that launchd restarts it.
 func (p *Processes) Respawn(name string) {
 	if proc, ok := p.Named(name); ok {
 		_, _ = p.Terminate(proc.PID, SIGKILL) // gone already is as good

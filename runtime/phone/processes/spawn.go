@@ -9,25 +9,25 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
-// maxProcesses is how many processes the kernel has room for.
+// maxProcesses is the number of processes that the kernel allows.
 const maxProcesses = 2000
 
-// SpawnSpec says how an executable is to be started.
+// SpawnSpec says how to start an executable.
 type SpawnSpec struct {
-	// Path is where the executable lies on the phone.
+	// Path is the path of the executable on the phone.
 	Path string
 	Args []string
 	Env  map[string]string
-	// User is whose process it becomes; "" is mobile.
+	// User is the user of the process; "" means mobile.
 	User string
-	// Suspended stops it before its first instruction, until SIGCONT.
+	// Suspended stops the process before its first instruction, until SIGCONT.
 	Suspended bool
 }
 
-// Spawn starts an executable that is not an app. It says on its output what it was
-// started with, runs until a signal ends it, and nobody starts it again then.
-// What is not there is fs.ErrNotExist, what is not an executable fs.ErrPermission;
-// without room for another process it is files.ErrBusy.
+// Spawn starts an executable that is not an app. The process prints its arguments and
+// environment and runs until a signal ends it. It is not restarted. The error is
+// fs.ErrNotExist if there is no such file, fs.ErrPermission if the file is not an
+// executable, and files.ErrBusy if there are too many processes.
 func (p *Processes) Spawn(spec SpawnSpec) (Process, error) {
 	file, err := p.executable(spec.Path)
 	if err != nil {
@@ -51,7 +51,7 @@ func (p *Processes) Spawn(spec SpawnSpec) (Process, error) {
 	return proc, nil
 }
 
-// executable finds the executable that a path means.
+// executable returns the cleaned path of an executable that can be started.
 func (p *Processes) executable(file string) (string, error) {
 	if !strings.HasPrefix(file, "/") || len(file) > files.MaxPath {
 		return "", fs.ErrNotExist
@@ -60,7 +60,7 @@ func (p *Processes) executable(file string) (string, error) {
 	if strings.HasPrefix(file, "/var/") {
 		file = "/private" + file
 	}
-	for _, d := range daemons[1:] { // nobody starts the kernel
+	for _, d := range daemons[1:] { // the kernel cannot be started
 		if d.path == file {
 			return file, nil
 		}
@@ -71,8 +71,8 @@ func (p *Processes) executable(file string) (string, error) {
 	return file, nil
 }
 
-// addSpawned adds a process, which does not stand in for the daemon of the same
-// name.
+// addSpawned adds a process. A daemon with the same name is still found by that
+// name. addSpawned returns false if there are too many processes.
 func (p *Processes) addSpawned(d program) (Process, bool) {
 	when := p.o.Clock.Now()
 	p.table.mu.Lock()

@@ -8,12 +8,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
-// maxHeld is how many lines a stopped process has yet to say.
+// maxHeld is the number of lines that a stopped process keeps to print later.
 const maxHeld = 1024
 
-// Input gives a process text on its standard input. The programs of this phone
-// read lines and say on standard output what they read; a stopped one does it
-// when it goes on. An unknown PID is fs.ErrNotExist.
+// Input writes text to the standard input of a process. All processes of this phone
+// print the lines that they read on standard output. A stopped process does this when
+// it continues. The error is fs.ErrNotExist for an unknown PID.
 func (p *Processes) Input(pid int, text string) error {
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()

@@ -6,14 +6,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/identity"
 )
 
-// noAuditUser is the audit user and session of a process that nobody logged in
-// for.
+// noAuditUser is the audit user and the audit session of a process without a login.
 const noAuditUser = 1<<32 - 1
 
-// AuditToken is what the kernel knows a process by, also when its PID is used
-// again: audit user, effective user and group, real user and group, PID, audit
-// session and the version of the PID, which no other process since boot has
-// together with the PID.
+// AuditToken returns the audit token, by which the kernel identifies a process even
+// if its PID is used again: audit user, effective user and group, real user and
+// group, PID, audit session, and the version of the PID. No two processes of a boot
+// have the same PID and version.
 func (p *Processes) AuditToken(proc Process) [8]uint32 {
 	version := identity.Hash("pidversion", p.o.Clock.BootID(), strconv.Itoa(proc.PID),
 		strconv.FormatInt(proc.Started.UnixNano(), 10))

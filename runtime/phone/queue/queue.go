@@ -1,5 +1,5 @@
-// Package queue is a bounded queue that never makes its writer wait. The log, the
-// notifications and the process events reach their readers through it.
+// Package queue has a bounded queue whose writer never waits. Log entries, notifications
+// and process events reach their readers through it.
 package queue
 
 import (
@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// Queue is a bounded queue between a writer that never waits and a reader
-// that may. When it is full the oldest element goes and is counted, as the
-// real daemons do it. Memory grows with what is really queued.
+// Queue is a bounded queue. Its writer never waits: if the queue is full, the
+// oldest element is dropped and counted, as the real daemons do. Its memory grows
+// with the number of elements.
 type Queue[T any] struct {
 	mu      sync.Mutex
 	ring    []T
@@ -18,7 +18,7 @@ type Queue[T any] struct {
 	limit   int
 	dropped uint64
 	closed  bool
-	wake    chan struct{} // capacity 1: "there may be something"
+	wake    chan struct{} // holds a token when there may be elements
 	done    chan struct{} // closed by Close
 }
 
@@ -27,7 +27,7 @@ func New[T any](limit int) *Queue[T] {
 	return &Queue[T]{limit: limit, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// Push appends the elements that keep lets through (nil keeps all).
+// Push appends the elements for which keep returns true. A nil keep accepts all.
 func (q *Queue[T]) Push(keep func(T) bool, items ...T) {
 	q.mu.Lock()
 	was := q.n
@@ -78,7 +78,8 @@ func (q *Queue[T]) signal() {
 	}
 }
 
-// Pop moves up to len(dst) elements into dst and waits for the first one.
+// Pop waits for an element, moves up to len(dst) elements to dst, and returns their
+// number.
 func (q *Queue[T]) Pop(ctx context.Context, dst []T) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -108,7 +109,7 @@ func (q *Queue[T]) take(dst []T) (int, error) {
 	}
 	k := copy(dst[:n], q.ring[q.head:])
 	copy(dst[k:n], q.ring)
-	// The ring must not keep alive what the reader is done with.
+	// Clear the slots, so that the ring does not keep the elements in memory.
 	end := min(q.head+n, len(q.ring))
 	clear(q.ring[q.head:end])
 	clear(q.ring[:n-k])
@@ -120,14 +121,14 @@ func (q *Queue[T]) take(dst []T) (int, error) {
 	return n, nil
 }
 
-// Lost counts the elements that made room for others.
+// Lost returns the number of elements that were dropped.
 func (q *Queue[T]) Lost() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.dropped
 }
 
-// Close ends all readers. It reports whether this call was the first.
+// Close ends every Pop that waits. It reports whether this was the first call.
 func (q *Queue[T]) Close() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

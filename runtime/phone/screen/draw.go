@@ -19,7 +19,7 @@ type Contents struct {
 	Icons   []string // of the home screen
 }
 
-// view is all that a picture of the screen depends on.
+// view holds everything that a picture of the screen depends on.
 type view struct {
 	locked bool
 	Contents
@@ -89,7 +89,8 @@ func (c canvas) icons(names []string) {
 }
 
 func (c canvas) fill(r image.Rectangle, index uint8) {
-	if r = r.Intersect(c.Rect); r.Empty() {
+	r = r.Intersect(c.Rect)
+	if r.Empty() {
 		return
 	}
 	for y := r.Min.Y; y < r.Max.Y; y++ {
@@ -100,7 +101,7 @@ func (c canvas) fill(r image.Rectangle, index uint8) {
 	}
 }
 
-// text writes a line whose middle is x, in dots of a size.
+// text writes a line that is centred at x. dot is the size of a dot in pixels.
 func (c canvas) text(s string, x, y, dot int) {
 	s = strings.ToUpper(s)
 	x -= len(s) * 4 * dot / 2
@@ -118,7 +119,7 @@ func (c canvas) text(s string, x, y, dot int) {
 	}
 }
 
-// glyphs are letters of three by five dots: an octal digit is a row.
+// glyphs are characters of three by five dots. Each octal digit is a row.
 var glyphs = map[byte]uint16{
 	' ': 0, '!': 0o22202, '%': 0o51245, '\'': 0o22000, '(': 0o12221, ')': 0o42224, '+': 0o02720,
 	',': 0o00024, '-': 0o00700,

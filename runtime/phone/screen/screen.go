@@ -1,4 +1,4 @@
-// Package screen is the screen of the phone: what it shows, and the lock with its passcode.
+// Package screen has the screen of the phone: its contents, and the lock with its passcode.
 package screen
 
 import (
@@ -38,11 +38,11 @@ type Screen struct {
 	picture picture
 }
 
-// picture keeps the last picture: a screen that did not change is not
-// drawn again.
+// picture keeps the last picture, so that a screen that has not changed is not drawn
+// again.
 type picture struct {
 	mu    sync.Mutex
-	shown []byte // a picture that somebody put there
+	shown []byte // the picture of Show, or nil
 	key   string
 	last  []byte
 }
@@ -58,7 +58,7 @@ func (s *Screen) Boot() {
 	s.opened = !s.pass
 }
 
-// Lock locks the screen. Hosts notice only if there is a passcode.
+// Lock locks the screen. This affects hosts only if there is a passcode.
 func (s *Screen) Lock() { s.setLocked(true) }
 
 // Unlock unlocks the screen, with the passcode if there is one.
@@ -75,8 +75,8 @@ func (s *Screen) setLocked(locked bool) {
 	}
 }
 
-// Locked reports whether the phone is locked by a passcode. A locked screen
-// without a passcode keeps nobody out and is not meant.
+// Locked reports whether the phone is locked with a passcode. It returns false if
+// the screen is locked but there is no passcode.
 func (s *Screen) Locked() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -91,8 +91,8 @@ func (s *Screen) CheckUnlocked() error {
 	return nil
 }
 
-// UnlockedSinceBoot reports whether the passcode was entered since Boot;
-// before that no escrow bag helps.
+// UnlockedSinceBoot reports whether the phone was unlocked since Boot. Before that,
+// escrow bags have no effect.
 func (s *Screen) UnlockedSinceBoot() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -130,7 +130,7 @@ type Display struct {
 	Scale         float64 // pixels of a point
 }
 
-// Displays lists the screens, which is the built-in one alone.
+// Displays returns the screens of the phone. There is only the built-in one.
 func (s *Screen) Displays() []Display {
 	width, height := s.Size()
 	return []Display{{
@@ -144,12 +144,12 @@ func (s *Screen) Size() (width, height int) {
 	return int(s.o.Identity.Width), int(s.o.Identity.Height)
 }
 
-// Orientation is how the phone is held and whether the user fixed the screen's
-// orientation. This one lies upright.
+// Orientation returns the orientation of the screen, and whether the user has locked
+// it. It is always "portrait".
 func (s *Screen) Orientation() (orientation string, fixed bool) { return "portrait", false }
 
-// Show puts a PNG picture onto the screen in place of what the phone
-// draws; nil gives the screen back. It returns fs.ErrInvalid if picture is not a PNG.
+// Show shows a PNG picture instead of the normal contents of the screen. nil shows
+// these again. Show returns fs.ErrInvalid if picture is not a PNG.
 func (s *Screen) Show(picture []byte) error {
 	if picture != nil {
 		if _, err := png.DecodeConfig(bytes.NewReader(picture)); err != nil {
@@ -162,8 +162,8 @@ func (s *Screen) Show(picture []byte) error {
 	return nil
 }
 
-// Screenshot returns what the screen shows, as PNG: the app in front, or the
-// home screen, or the lock screen.
+// Screenshot returns a PNG picture of the screen: the app in front, the home screen
+// or the lock screen.
 func (s *Screen) Screenshot() ([]byte, error) {
 	v := view{s.Locked(), s.o.Contents()}
 	p := &s.picture

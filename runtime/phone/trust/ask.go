@@ -6,14 +6,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
-// Ask shows the trust dialog and waits for the user, as remote pairing
-// does; lockdown's Pair comes back again and again instead. It returns nil when
-// the host is trusted. The causes of failure are ErrUserDenied, ErrDialogClosed, that of
-// Options.CheckUnlocked and that of ctx, which ends the dialog.
+// Ask shows the trust dialog and waits for the answer of the user. Remote pairing
+// uses it; Pair of lockdown does not wait. Ask returns nil if the user trusts the
+// host. The causes of failure are ErrUserDenied, ErrDialogClosed, that of
+// Options.CheckUnlocked and that of ctx, whose end closes the dialog.
 //
-// The dialog is that of Pair: the policy answers it, ShownDialog and OnDialog
-// show it, TapTrust and TapDeny answer it. One shows at a time; it takes the
-// place of a dialog of Pair and waits for one of Ask.
+// The policy, ShownDialog, OnDialog, TapTrust and TapDeny apply to the dialog as
+// they do to that of Pair. Only one dialog is shown at a time. The dialog of Ask
+// replaces one of Pair, and waits until another one of Ask has ended.
 func (t *Trust) Ask(ctx context.Context, d Dialog) error {
 	select {
 	case t.turn <- struct{}{}:
@@ -50,8 +50,8 @@ func (t *Trust) Ask(ctx context.Context, d Dialog) error {
 	return failure.Wrap("ask", d.HostName, <-answer)
 }
 
-// closeAsked takes the dialog of an Ask off the screen with that answer,
-// unless it was answered before.
+// closeAsked closes the dialog of an Ask and answers it with err, unless it was
+// answered before.
 func (t *Trust) closeAsked(answer chan error, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

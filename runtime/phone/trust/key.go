@@ -8,16 +8,14 @@ import (
 	"sync"
 )
 
-// deviceKeys are the RSA keys of the phones of this process, by their serial
-// numbers. Making one takes long, so a phone with a number beyond them has the key
-// of an earlier one.
+// deviceKeys are the RSA keys of the phones of this process, by their serials. Making
+// a key takes long, so a phone with a larger serial shares the key of another one.
 var deviceKeys [16]struct {
 	once sync.Once
 	key  *rsa.PrivateKey
 }
 
-// Key is the phone's own key. The first call takes as long as making an RSA key
-// does.
+// Key returns the RSA key of the phone. The first call makes it, which takes long.
 func (t *Trust) Key() *rsa.PrivateKey {
 	k := &deviceKeys[t.o.Identity.Number%uint64(len(deviceKeys))]
 	k.once.Do(func() {
@@ -30,8 +28,8 @@ func (t *Trust) Key() *rsa.PrivateKey {
 	return k.key
 }
 
-// PublicKeyPEM is the DevicePublicKey: PKCS #1, since many hosts read no
-// other form, with a newline at the end.
+// PublicKeyPEM returns the DevicePublicKey, with a newline at the end. It is PKCS #1,
+// because go-ios, idevice and libimobiledevice with GnuTLS read no other form.
 func (t *Trust) PublicKeyPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY",
 		Bytes: x509.MarshalPKCS1PublicKey(&t.Key().PublicKey)})

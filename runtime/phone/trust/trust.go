@@ -1,4 +1,4 @@
-// Package trust is the computers that the phone trusts and the dialog in which its user
+// Package trust has the hosts that the phone trusts, and the dialog in which its user
 // decides about a new one.
 package trust
 
@@ -20,7 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
 )
 
-// Mode is how the user meets the trust dialog.
+// Mode is how the user reacts to the trust dialog.
 type Mode int
 
 // The trust modes.
@@ -33,46 +33,46 @@ const (
 	Deny
 	// Ignore shows the dialog and does nothing.
 	Ignore
-	// Ask shows the dialog and leaves it to TapTrust and TapDeny.
+	// Ask shows the dialog until TapTrust or TapDeny is called.
 	Ask
 )
 
 // Policy is how the user answers the trust dialog.
 type Policy struct {
 	Mode Mode
-	// After is how long the user of After takes; 0 is at once, but the
-	// first Pair has got its ErrDialogPending by then.
+	// After is the time after which the user taps in the mode After. With 0 the user
+	// taps at once, but the first Pair still returns ErrDialogPending.
 	After time.Duration
 }
 
 // Host is a computer that the phone trusts.
 type Host struct {
 	HostID, SystemBUID, Label string
-	// The certificates are PEM, exactly as they came.
+	// The certificates are PEM, exactly as the host sent them.
 	HostCertificate, RootCertificate, DeviceCertificate []byte
 	// EscrowBag is 32 random bytes, made at the first pairing of HostID.
 	EscrowBag []byte
 }
 
-// PairRequest is what a host sends to be trusted.
+// PairRequest is the request of a host to be trusted.
 type PairRequest struct {
 	HostID, SystemBUID, Label, HostName                 string
 	HostCertificate, RootCertificate, DeviceCertificate []byte
 }
 
-// Dialog is the trust dialog as the user sees it. SystemBUID is "" when it is
-// about remote pairing.
+// Dialog is the trust dialog as the user sees it. SystemBUID is "" in a dialog of
+// remote pairing.
 type Dialog struct{ SystemBUID, Label, HostName string }
 
-// What anybody who can pair makes the phone keep.
+// Limits of what the phone keeps of hosts that pair.
 const (
 	maxHosts       = 256      // trusted hosts
 	maxHostID      = 256      // bytes of HostID and of SystemBUID
 	maxCertificate = 64 << 10 // bytes of a certificate
-	maxLabel       = 256      // bytes of Label and HostName, which are cut
+	maxLabel       = 256      // bytes of Label and HostName; longer ones are cut
 )
 
-// dialogState is the answer so far.
+// dialogState says whether the dialog is shown and how it was answered.
 type dialogState int
 
 const (
@@ -82,19 +82,19 @@ const (
 	dialogDenied
 )
 
-// Causes of pairing.
+// Causes of failure in pairing.
 var (
-	// ErrDialogPending means that the trust dialog shows and nobody answered.
+	// ErrDialogPending means that the user has not answered the trust dialog yet.
 	ErrDialogPending = errors.New("trust dialog is showing")
-	// ErrDialogClosed means that the dialog went away unanswered: the phone was
-	// locked or restarted, or trusts by another policy now.
+	// ErrDialogClosed means that the dialog was closed without an answer: the phone
+	// was locked or restarted, or its policy was changed.
 	ErrDialogClosed = errors.New("trust dialog was closed")
 	// ErrUserDenied means that the user chose not to trust.
 	ErrUserDenied = errors.New("user denied pairing")
-	// ErrTooManyHosts means that the phone trusts as many hosts as it can.
+	// ErrTooManyHosts means that the phone cannot trust any more hosts.
 	ErrTooManyHosts = errors.New("too many trusted hosts")
-	// ErrInvalidPairRecord is a pair record whose identifiers or
-	// certificates are absent, unreadable or for another device.
+	// ErrInvalidPairRecord means that the identifiers or certificates of a pair
+	// record are missing, cannot be read, or belong to another device.
 	ErrInvalidPairRecord = errors.New("invalid pair record")
 )
 
@@ -103,27 +103,27 @@ type Options struct {
 	Identity      *identity.Identity
 	Log           *log.Log
 	Notifications *notifications.Center
-	// CheckUnlocked returns why a locked phone shows no dialog, or nil.
+	// CheckUnlocked returns an error if the phone is locked and so shows no dialog.
 	CheckUnlocked func() error
 	// Policy is how the user answers the dialog.
 	Policy Policy
 }
 
-// Trust is who is trusted and what the dialog shows. Trust hangs on the
-// SystemBUID: some hosts come with a new HostID and new certificates at each
-// attempt. All methods may be called concurrently.
+// Trust holds the trusted hosts and the dialog. The phone trusts a SystemBUID, not
+// a HostID, because hosts such as idevicepair use a new HostID and new certificates
+// at each attempt. All methods may be called concurrently.
 type Trust struct {
 	o Options
 
 	mu       sync.Mutex
 	policy   Policy
 	hosts    map[string]Host
-	nth      map[string]int // when each host was stored, by HostID
-	stored   int            // times that a host was
+	nth      map[string]int // order in which the hosts were stored, by HostID
+	stored   int            // number of times that a host was stored
 	dialog   Dialog
 	state    dialogState
 	timer    *time.Timer
-	shown    int // dialogs so far
+	shown    int // number of dialogs so far
 	onDialog func(Dialog)
 	onReset  []func()
 
@@ -131,16 +131,16 @@ type Trust struct {
 	waiter chan error    // where the Ask whose dialog shows gets its answer
 }
 
-// New returns the trust of a new phone, which knows no host.
+// New returns the Trust of a new phone, which trusts no host.
 func New(o Options) *Trust {
 	return &Trust{o: o, policy: o.Policy, turn: make(chan struct{}, 1)}
 }
 
 // Pair asks the phone to trust a host. The causes of failure are
 // ErrInvalidPairRecord, ErrDialogPending, ErrTooManyHosts, ErrUserDenied and that of
-// Options.CheckUnlocked; while the dialog shows, the host asks again and again.
-// Expiry dates and signatures of the certificates are not looked at: real
-// hosts' are wrong in many ways.
+// Options.CheckUnlocked. A host that gets ErrDialogPending calls Pair again until
+// the user has answered. Pair does not check the expiry dates and signatures of the
+// certificates, because those of real hosts are often wrong.
 func (t *Trust) Pair(r PairRequest) (Host, error) {
 	r.Label, r.HostName = cutText(r.Label), cutText(r.HostName)
 	if err := t.checkPair(r); err != nil {
@@ -193,7 +193,7 @@ func (t *Trust) checkPair(r PairRequest) error {
 	return nil
 }
 
-// parseCertificate reads PEM, or DER as some hosts send it.
+// parseCertificate parses a certificate in PEM or DER, since some hosts send DER.
 func parseCertificate(b []byte) (*x509.Certificate, error) {
 	if block, _ := pem.Decode(b); block != nil {
 		b = block.Bytes
@@ -201,7 +201,9 @@ func parseCertificate(b []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(b)
 }
 
-// answer reports whether the host may be stored now. The caller holds mu.
+// answer returns nil if the host may be stored now, or else the reason why not. It
+// shows a new dialog if need be, and then sets show to the function to call after mu
+// is released. The caller holds mu.
 func (t *Trust) answer(r PairRequest, show *func(Dialog)) error {
 	same := t.dialog.SystemBUID == r.SystemBUID
 	switch {
@@ -216,16 +218,17 @@ func (t *Trust) answer(r PairRequest, show *func(Dialog)) error {
 	case same && t.state == dialogPending:
 		return ErrDialogPending
 	case t.waiter != nil:
-		return ErrDialogPending // comes up when the other one is answered
+		return ErrDialogPending // this dialog is shown after the other one was answered
 	}
-	// Another host's dialog replaces the one that shows.
+	// The new dialog replaces a dialog of another host.
 	t.clear()
 	*show = t.show(Dialog{SystemBUID: r.SystemBUID, Label: r.Label, HostName: r.HostName})
 	return ErrDialogPending
 }
 
-// show puts a dialog on the screen and has the user look at it. The caller
-// holds mu and calls what is returned without it, unless that is nil.
+// show shows a dialog and lets the user react as the policy says. The caller holds
+// mu. If the function that is returned is not nil, the caller calls it after it has
+// released mu.
 func (t *Trust) show(d Dialog) func(Dialog) {
 	t.dialog, t.state = d, dialogPending
 	t.shown++
@@ -248,7 +251,7 @@ func (t *Trust) knows(buid string) bool {
 	return false
 }
 
-// Dismiss closes the dialog that shows, as locking and restarting do.
+// Dismiss closes the dialog that is shown, as locking and restarting do.
 func (t *Trust) Dismiss() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -257,6 +260,7 @@ func (t *Trust) Dismiss() {
 	}
 }
 
+// clear closes the dialog, whatever its state. The caller holds mu.
 func (t *Trust) clear() {
 	if t.timer != nil {
 		t.timer.Stop()
@@ -266,10 +270,10 @@ func (t *Trust) clear() {
 	t.tell(ErrDialogClosed)
 }
 
-// tell answers the Ask that waits, if one does.
+// tell sends an answer to the Ask that waits, if there is one.
 func (t *Trust) tell(err error) {
 	if t.waiter != nil {
-		t.waiter <- err // has room for the one answer
+		t.waiter <- err // does not block: it has room for one answer
 		t.waiter = nil
 	}
 }
@@ -281,8 +285,8 @@ func cutText(s string) string {
 	return s
 }
 
-// makeRoom forgets the oldest record of the machine that pairs if there is no room for
-// another one: some hosts come with a new HostID each time.
+// makeRoom makes room for the record of a host that pairs. If there is none, it removes the
+// oldest record with the same SystemBUID, because some hosts use a new HostID each time.
 func (t *Trust) makeRoom(r PairRequest) error {
 	if _, known := t.hosts[r.HostID]; known || len(t.hosts) < maxHosts {
 		return nil
@@ -343,8 +347,8 @@ func (t *Trust) Hosts() []Host {
 	})
 }
 
-// Unpair forgets a host. The machine behind it is asked again once its last
-// record is gone. An unknown host is fs.ErrNotExist.
+// Unpair removes a trusted host. The dialog is shown again for a SystemBUID when its
+// last HostID was removed. The error is fs.ErrNotExist for an unknown host.
 func (t *Trust) Unpair(hostID string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -355,7 +359,7 @@ func (t *Trust) Unpair(hostID string) error {
 	return nil
 }
 
-// Reset forgets all hosts and closes the dialog, as "Reset Location &
+// Reset removes all trusted hosts and closes the dialog, as "Reset Location &
 // Privacy" does.
 func (t *Trust) Reset() {
 	t.mu.Lock()
@@ -368,17 +372,17 @@ func (t *Trust) Reset() {
 	}
 }
 
-// OnReset registers a function that Reset calls: whoever else keeps
-// hosts for the phone forgets them then. It is called without locks.
+// OnReset registers a function that Reset calls, without locks. It is for other
+// packages that keep trusted hosts of the phone and must remove them.
 func (t *Trust) OnReset(fn func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.onReset = append(t.onReset, fn)
 }
 
-// TapTrust answers the dialog with Trust. Hosts that pair with lockdown hear of
-// it through notifications.RequestPair and ask once more. Without a dialog nothing
-// happens.
+// TapTrust answers the dialog with Trust. If it is a dialog of Pair, it posts
+// notifications.RequestPair, upon which hosts call Pair again. It does nothing if no
+// dialog is shown.
 func (t *Trust) TapTrust() { t.tapTrust(0) }
 
 func (t *Trust) tapTrust(n int) {
@@ -387,12 +391,12 @@ func (t *Trust) tapTrust(n int) {
 	}
 }
 
-// TapDeny answers the dialog with Don't Trust: the next Pair is refused, the
-// one after it shows the dialog again.
+// TapDeny answers the dialog with Don't Trust. The next Pair is refused, and the one
+// after it shows the dialog again.
 func (t *Trust) TapDeny() { t.tap(dialogDenied, 0) }
 
-// tap answers the nth dialog if it still shows, any when n is 0, and reports
-// whether it was one of Pair.
+// tap answers the dialog with the number n if it is still shown, or any dialog if n
+// is 0. It reports whether it has answered a dialog of Pair.
 func (t *Trust) tap(s dialogState, n int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -411,23 +415,24 @@ func (t *Trust) tap(s dialogState, n int) bool {
 	return false
 }
 
-// ShownDialog returns the dialog that waits for an answer, if any.
+// ShownDialog returns the dialog that waits for an answer, if there is one.
 func (t *Trust) ShownDialog() (Dialog, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.dialog, t.state == dialogPending
 }
 
-// OnDialog sets a function that is called when the trust dialog appears, on
-// the goroutine of Pair or Ask and without locks: it may tap.
+// OnDialog sets a function that is called when the trust dialog is shown. It is
+// called on the goroutine of Pair or Ask, without locks, so it may call TapTrust
+// and TapDeny.
 func (t *Trust) OnDialog(fn func(Dialog)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.onDialog = fn
 }
 
-// SetPolicy changes the policy and closes the dialog that shows. Hosts that
-// are trusted already stay so.
+// SetPolicy changes the policy and closes the dialog that is shown. It does not
+// change the trusted hosts.
 func (t *Trust) SetPolicy(policy Policy) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

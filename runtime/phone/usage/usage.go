@@ -1,5 +1,5 @@
-// Package usage is what the phone and its processes use of the processor, the memory, the
-// disk and the network.
+// Package usage measures the use of processor, memory, disk and network by the phone and
+// its processes.
 package usage
 
 import (
@@ -14,24 +14,24 @@ import (
 )
 
 const (
-	// PageSize is that of the kernel.
+	// PageSize is the size of a memory page.
 	PageSize = 16384
-	// CPUType is that of all processors here, 64 bit ARM.
+	// CPUType is the type of the processors of all profiles, 64 bit ARM.
 	CPUType = 0x100000C
 )
 
-// Hardware is what the kernel says about the processor.
+// Hardware describes the processor, as the kernel reports it.
 type Hardware struct {
 	PhysicalCPUs, LogicalCPUs int
-	EfficiencyCPUs            int // come first
+	EfficiencyCPUs            int // these cores come first
 	CPUType, CPUSubtype       int
-	TimebaseNumer             int // nanoseconds of a mach tick are numer/denom
+	TimebaseNumer             int // a mach tick is numer/denom nanoseconds
 	TimebaseDenom             int
 	RAM                       int64
 	KernelName                string
 }
 
-// Hardware returns what the kernel says about the processor.
+// Hardware returns the description of the processor.
 func (u *Meter) Hardware() Hardware {
 	return Hardware{PhysicalCPUs: 6, LogicalCPUs: 6, EfficiencyCPUs: 4, CPUType: CPUType,
 		CPUSubtype:    2,
@@ -39,7 +39,7 @@ func (u *Meter) Hardware() Hardware {
 		KernelName: "/mach.release." + u.id.Platform}
 }
 
-// ProcessUsage is what a process uses. Counters grow from its start on.
+// ProcessUsage is the usage of a process. Counters begin when the process starts.
 type ProcessUsage struct {
 	processes.Process
 	State   processes.State
@@ -57,7 +57,7 @@ type ProcessUsage struct {
 	UnixCalls, MachCalls, Sent, Received               int64
 }
 
-// Usage is what the phone uses at one time.
+// Usage is the usage of the phone at one time.
 type Usage struct {
 	Time      time.Time
 	MachTime  uint64
@@ -72,8 +72,8 @@ type Usage struct {
 	NetIn, NetOut, PacketsIn, PacketsOut                                      int64
 }
 
-// Meter measures. It remembers how much time each process had on a core. All methods may
-// be called concurrently.
+// Meter measures the usage. It keeps the processor time of each process. All methods may be
+// called concurrently.
 type Meter struct {
 	id        *identity.Identity
 	clock     *clock.Clock
@@ -90,17 +90,17 @@ func New(id *identity.Identity, c *clock.Clock, p *processes.Processes) *Meter {
 
 type meter struct {
 	at      time.Time
-	seconds float64 // on a core, until at
+	seconds float64 // processor time until at
 }
 
-// Boot forgets the processes.
+// Boot resets the processor times of all processes.
 func (u *Meter) Boot() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.meters = nil
 }
 
-// Measure measures the phone. Processes are listed by PID.
+// Measure measures the usage of the phone. The processes are sorted by PID.
 func (u *Meter) Measure() Usage {
 	now := u.clock.Now()
 	out := Usage{Time: now, MachTime: u.clock.MachTimeAt(now)}
@@ -123,7 +123,7 @@ func (u *Meter) Measure() Usage {
 	return out
 }
 
-// appetite is how much of a core a process takes on average, in percent.
+// appetite returns the average processor use of a process, in percent of a core.
 func appetite(proc processes.Process, s processes.State, h uint64) float64 {
 	spread := float64(h%1000) / 1000
 	switch {
@@ -141,11 +141,11 @@ func appetite(proc processes.Process, s processes.State, h uint64) float64 {
 	return 0.02 + 0.6*spread*spread
 }
 
-// swing is how far the load of a process goes above and below its average.
+// swing is the part of its average by which the load of a process rises and falls.
 const swing = 0.6
 
-// measure brings a meter up to now. The load swings with a period of its own
-// for each process, so that a chart of it looks alive.
+// measure updates a meter and returns the usage of its process. The load of each
+// process follows a sine wave with a period of its own, so that charts change.
 func (u *Meter) measure(
 	m *meter, proc processes.Process, s processes.State, now time.Time,
 ) ProcessUsage {
@@ -186,7 +186,7 @@ func (u *Meter) measure(
 	}
 }
 
-// total adds up the processes and what belongs to none.
+// total computes the usage of the phone from that of its processes.
 func (u *Meter) total(out *Usage) {
 	var footprint, compressed, purgeable int64
 	for i := range out.Processes {
@@ -206,7 +206,7 @@ func (u *Meter) total(out *Usage) {
 	rest := out.Load
 	out.Load = 0
 	for i := range out.Cores {
-		// The efficient cores take what they can first.
+		// The efficiency cores, which come first, take most of the load.
 		share := min(rest*0.45, 97)
 		if i == len(out.Cores)-1 {
 			share = min(rest, 97)

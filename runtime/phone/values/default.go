@@ -7,21 +7,20 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
 )
 
-// is makes the getter of a constant. Constants are strings, numbers and
-// booleans; data is made anew for each reader.
+// is returns a getter for a constant, which is a string, a number or a boolean.
 func is(v any) func(*Values) any { return func(*Values) any { return v } }
 
-// own makes the getter of something in the profile or the identity.
+// own returns a getter that calls get, whose result has any type.
 func own[T any](get func(*Values) T) func(*Values) any {
 	return func(vs *Values) any { return get(vs) }
 }
 
-// data makes the getter of n bytes that belong to the phone and the name.
+// data returns a getter for n bytes that are computed from the name and the UDID.
 func data(n int, name string) func(*Values) any {
 	return func(vs *Values) any { return identity.Bytes(n, name, vs.id.UDID) }
 }
 
-// fill makes the getter of n equal bytes.
+// fill returns a getter for n bytes with the value b.
 func fill(n int, b byte) func(*Values) any {
 	return func(*Values) any {
 		out := make([]byte, n)
@@ -32,6 +31,7 @@ func fill(n int, b byte) func(*Values) any {
 	}
 }
 
+// note returns a function that posts a notification.
 func note(name string) func(*Values) { return func(vs *Values) { vs.o.Notifications.Post(name) } }
 
 // defaultDomain is lockdown's domain without a name.
@@ -232,7 +232,7 @@ func priVersion(vs *Values) string {
 
 func basebandSerial(vs *Values) any { return append([]byte{}, vs.id.BasebandSerial...) }
 
-// nonce changes with each boot.
+// nonce returns a getter for a nonce, which changes with each boot.
 func nonce(kind string) func(*Values) any {
 	return func(vs *Values) any { return identity.Bytes(32, kind, vs.id.UDID, vs.o.Clock.BootID()) }
 }

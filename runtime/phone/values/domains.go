@@ -18,7 +18,7 @@ const (
 	domainWireless      = "com.apple.mobile.wireless_lockdown"
 )
 
-// lockdownDomains is every domain with values; "" is the default one.
+// lockdownDomains holds the fields of all domains; "" is the default domain.
 var lockdownDomains = map[string][]field{
 	"": defaultDomain,
 	domainAMFI: {
@@ -178,7 +178,7 @@ var setupDomain = []field{
 	{key: "SetupVersion", get: is(int64(11))},
 }
 
-// diskUsage counts the volume that the file trees and apps live on.
+// diskUsage describes the volume of the file trees and apps.
 var diskUsage = []field{
 	{
 		key: "AmountDataAvailable",
@@ -209,7 +209,7 @@ const (
 	purgeable   = 3 << 30
 )
 
-// syncSources and tethered are what the sync domains say of each class.
+// syncSources and tethered are the values of each data class in the sync domains.
 var (
 	syncSources = plist.Dict{"AccountNames": []any{"iCloud"}, "Sources": []any{"iCloud"}}
 	tethered    = plist.Dict{"DisableTethered": false, "SyncingOS": "MacOS"}
@@ -232,8 +232,9 @@ func activationState(vs *Values) any { return vs.written("", "ActivationState", 
 
 const bonjourSuffix = "._apple-mobdev2._tcp.local."
 
-// bonjourName is the service name of the Wi-Fi side: the MAC, the link-local
-// address that follows from it, and the version of remote pairing.
+// bonjourName returns the Bonjour name of lockdown over Wi-Fi. It consists of the
+// MAC address, the link-local address that is derived from it, and the version of
+// remote pairing.
 func (vs *Values) bonjourName() string {
 	mac := binary.BigEndian.AppendUint64(nil, vs.id.MAC)[2:]
 	ip := netip.AddrFrom16([16]byte{0: 0xFE, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2],
@@ -241,8 +242,8 @@ func (vs *Values) bonjourName() string {
 	return vs.id.WiFi + "@" + ip.String() + vs.remotePairingSuffix() + bonjourSuffix
 }
 
-// remotePairingSuffix says which remote pairing the phone speaks; early iOS 17
-// did not say which.
+// remotePairingSuffix returns the part of the Bonjour name about remote pairing. It
+// has no version before iOS 17.4.
 func (vs *Values) remotePairingSuffix() string {
 	switch v := vs.id.RemotePairing; {
 	case v == 0:

@@ -7,8 +7,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// Setters of the kinds of values.
-
 func setString(_ *Values, v any) (any, error) {
 	if s, ok := v.(string); ok {
 		return s, nil
@@ -23,8 +21,8 @@ func setBool(_ *Values, v any) (any, error) {
 	return nil, ErrType
 }
 
-// setSwitch takes a boolean or 0 and 1 and keeps an integer: hosts write
-// both and read back integers.
+// setSwitch accepts a boolean, 0 or 1, and keeps an integer. Hosts write both types
+// and expect to read integers.
 func setSwitch(_ *Values, v any) (any, error) {
 	if b, ok := v.(bool); ok {
 		if b {
@@ -61,14 +59,15 @@ func setTimeZone(_ *Values, v any) (any, error) {
 	if !ok {
 		return nil, ErrType
 	}
-	// Go takes these two for something else than a zone.
+	// LoadLocation accepts "" and "Local", which are not names of time zones.
 	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
 		return nil, fs.ErrInvalid
 	}
 	return s, nil
 }
 
-// setClock moves the phone's clock; integers and reals are seconds.
+// setClock sets the clock of the phone. The value is a number of seconds, an integer
+// or a real.
 func setClock(vs *Values, v any) (any, error) {
 	sec, ok := v.(float64)
 	if !ok {
@@ -78,7 +77,7 @@ func setClock(vs *Values, v any) (any, error) {
 		}
 		sec = float64(n)
 	}
-	// Outside of what time.Duration spans there is nothing to set.
+	// Refuse times before 1970 and times that do not fit into a time.Duration.
 	if !(sec >= 0 && sec < 1<<33) {
 		return nil, fs.ErrInvalid
 	}

@@ -1,5 +1,5 @@
-// Package values is the lockdown values: by their domains and keys what the phone says
-// about itself, what hosts may change of it, and the settings that they did change.
+// Package values has the lockdown values of the phone, by domain and key, including those
+// that hosts have changed.
 package values
 
 import (
@@ -18,20 +18,20 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/power"
 )
 
-// Causes of the lockdown values.
+// Causes of failure with lockdown values.
 var (
-	// ErrImmutable is a write to a value that no host may ever change.
+	// ErrImmutable means that hosts can never change the value.
 	ErrImmutable = errors.New("value is immutable")
-	// ErrProhibited is a write that this iOS version does not allow (any
-	// more), though the key is not immutable as such.
+	// ErrProhibited means that hosts can change the value on other versions of iOS,
+	// but not on this one.
 	ErrProhibited = errors.New("setting is prohibited")
-	// ErrType is a value of the wrong plist type.
+	// ErrType means that a value has the wrong plist type.
 	ErrType = errors.New("wrong type of value")
-	// ErrMissing is a key that the phone does not have.
+	// ErrMissing means that the phone does not have the key.
 	ErrMissing = errors.New("no such value")
 )
 
-// Options of Values. The functions tell what other subjects know.
+// Options of Values. The functions return values of other subjects.
 type Options struct {
 	Identity      *identity.Identity
 	Clock         *clock.Clock
@@ -43,19 +43,19 @@ type Options struct {
 	Battery      func() power.Battery
 	TrustsHost   func() bool
 	PublicKeyPEM func() []byte
-	Free         func() uint64 // bytes of the data volume
-	// RestartHome ends the home screen, which starts again.
+	Free         func() uint64 // free bytes of the data volume
+	// RestartHome restarts the home screen.
 	RestartHome func()
 }
 
-// Values is the lockdown values of a phone. All methods may be called concurrently.
+// Values holds the lockdown values of a phone. All methods may be called concurrently.
 type Values struct {
 	o  Options
 	id *identity.Identity
 
 	mu   sync.RWMutex
 	name string
-	over map[valueKey]any // what was written over the phone's own
+	over map[valueKey]any // values that were written with Set or Store
 }
 
 // New returns the values of a new phone.
@@ -66,14 +66,14 @@ func New(o Options) *Values {
 	return &Values{o: o, id: o.Identity, name: o.Name}
 }
 
-// Name is the device name that the user gave.
+// Name returns the device name.
 func (vs *Values) Name() string {
 	vs.mu.RLock()
 	defer vs.mu.RUnlock()
 	return vs.name
 }
 
-// Access says who may do what with a lockdown value.
+// Access says who may read and change a lockdown value.
 type Access struct {
 	// Public values are readable by a host that is not paired.
 	Public bool
@@ -97,15 +97,16 @@ const (
 	ownClock                   // writable only where the profile lets hosts set the clock
 )
 
-// field is a lockdown value: where it comes from and what may be done to it.
+// field describes a lockdown value: where it comes from and who may read and change
+// it.
 type field struct {
 	key   string
 	flags flags
 	get   func(*Values) any // nil means that the phone has no such value
-	// since and until are iOS majors; 0 does not limit.
+	// since and until are major versions of iOS; 0 means no limit.
 	since, until int
-	// set checks a written value and returns what is kept, with the side
-	// effects of the change. A nil result without error keeps nothing.
+	// set checks a value that is written, applies the side effects of the change, and
+	// returns the value to keep. It returns nil if no value needs to be kept.
 	set func(*Values, any) (any, error)
 	// after runs when the value has changed.
 	after func(*Values)
@@ -115,7 +116,7 @@ func (f *field) in(id *identity.Identity) bool {
 	return id.Major >= f.since && (f.until == 0 || id.Major <= f.until)
 }
 
-// fieldIndex finds fields; it is made once and shared by all phones.
+// fieldIndex returns the fields of all domains. It is made once for all phones.
 var fieldIndex = sync.OnceValue(func() map[valueKey]*field {
 	index := map[valueKey]*field{}
 	for domain, fields := range lockdownDomains {
@@ -134,7 +135,7 @@ func (vs *Values) field(domain, key string) *field {
 	return f
 }
 
-// read returns the value of a field, nil if there is none.
+// read returns the value of a field, or nil if there is none.
 func (vs *Values) read(domain string, f *field) any {
 	vs.mu.RLock()
 	v, ok := vs.over[valueKey{domain, f.key}]
@@ -145,8 +146,8 @@ func (vs *Values) read(domain string, f *field) any {
 	return f.get(vs)
 }
 
-// Get returns one lockdown value; domain "" is the default domain. Times,
-// battery, disk usage and names are those of the moment.
+// Get returns one lockdown value. Domain "" is the default domain. Values such as the
+// time, the battery and the disk usage are read at the time of the call.
 func (vs *Values) Get(domain, key string) (any, bool) {
 	if f := vs.field(domain, key); f != nil {
 		v := vs.read(domain, f)
@@ -158,15 +159,15 @@ func (vs *Values) Get(domain, key string) (any, bool) {
 	return plist.Clone(v), ok
 }
 
-// Domain returns all values of a domain, without those that are given out
-// by key only, as DevicePublicKey. An unknown domain is empty. The caller
-// owns the dictionary.
+// Domain returns all values of a domain, except those that can only be read by
+// key, such as DevicePublicKey. An unknown domain is empty. The caller owns the
+// dictionary.
 func (vs *Values) Domain(domain string) plist.Dict { return vs.collect(domain, 0) }
 
-// PublicDomain returns what of the default domain an unpaired host gets.
+// PublicDomain returns the values of the default domain that unpaired hosts may read.
 func (vs *Values) PublicDomain() plist.Dict { return vs.collect("", public) }
 
-// collect gathers the fields that have all the flags in need.
+// collect returns the values of the fields that have all the flags in need.
 func (vs *Values) collect(domain string, need flags) plist.Dict {
 	fields := lockdownDomains[domain]
 	out := make(plist.Dict, len(fields))
@@ -192,13 +193,14 @@ func (vs *Values) collect(domain string, need flags) plist.Dict {
 	return out
 }
 
-// DomainNames lists the domains that have values, sorted, "" first.
+// DomainNames returns the names of the domains that have values, sorted. The first
+// is "".
 func (vs *Values) DomainNames() []string {
 	return slices.Sorted(maps.Keys(lockdownDomains))
 }
 
-// Access says who may do what with a value. Of a key that the phone does not
-// have, nobody may do anything.
+// Access returns who may read and change a value. It returns the zero Access if the
+// phone does not have the key.
 func (vs *Values) Access(domain, key string) Access {
 	f := vs.field(domain, key)
 	if f == nil {
@@ -210,9 +212,9 @@ func (vs *Values) Access(domain, key string) Access {
 	}
 }
 
-// Set writes a value as a host with a session does. The causes of
-// failure are ErrImmutable, ErrProhibited, ErrType and fs.ErrInvalid. Changes
-// post the notifications that the device posts.
+// Set writes a value as a host with a session does, and posts the notifications
+// that real devices post. The causes of failure are ErrImmutable, ErrProhibited,
+// ErrType and fs.ErrInvalid.
 func (vs *Values) Set(domain, key string, v any) error {
 	f, err := vs.settable(domain, key)
 	if err != nil {
@@ -251,8 +253,8 @@ func (vs *Values) keep(domain, key string, v any) {
 	vs.over[valueKey{domain, key}] = v
 }
 
-// Remove takes back what Set wrote; the phone's own value, if it
-// has one, is seen again.
+// Remove removes a value that was written with Set, so that the original value
+// applies again, if there is one.
 func (vs *Values) Remove(domain, key string) error {
 	f, err := vs.settable(domain, key)
 	if err != nil {
@@ -267,9 +269,10 @@ func (vs *Values) Remove(domain, key string) error {
 	return nil
 }
 
-// Store writes a value whatever hosts may do: the services that own a value
-// keep it here (WillEncrypt of com.apple.mobile.backup, ActivationState).
-// A nil value removes it. Keys that the phone did not have are added.
+// Store writes a value that hosts may not change. Services store the values here
+// that they own, such as ActivationState, or WillEncrypt of
+// com.apple.mobile.backup. A nil value removes the stored one. Unknown keys are
+// added.
 func (vs *Values) Store(domain, key string, v any) {
 	if v != nil {
 		vs.keep(domain, key, plist.Clone(v))
@@ -290,30 +293,31 @@ func (vs *Values) DeveloperMode() bool {
 	return on
 }
 
-// HasDeveloperMode reports whether there is a Developer Mode at all, as since
+// HasDeveloperMode reports whether the phone has a Developer Mode, which exists since
 // iOS 16.
 func (vs *Values) HasDeveloperMode() bool {
 	return vs.field(domainAMFI, "DeveloperModeStatus") != nil
 }
 
-// SetDeveloperMode switches Developer Mode. A new phone has it on.
+// SetDeveloperMode turns Developer Mode on or off. It is on on a new phone.
 func (vs *Values) SetDeveloperMode(on bool) { vs.Store(domainAMFI, "DeveloperModeStatus", on) }
 
 // defaultZone is the time zone of a new phone.
 const defaultZone = "Europe/Berlin"
 
-// Zone is the time zone that the phone is set to.
+// Zone returns the time zone of the phone.
 func (vs *Values) Zone() *time.Location {
 	name, _ := vs.written("", "TimeZone", defaultZone).(string)
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return time.UTC // somebody used Store
+		return time.UTC // Store has written a name that is not a time zone
 	}
 	return loc
 }
 
-// written is what was written over a value, or else def. It serves where a
-// getter needs another value, without the table of getters.
+// written returns a value that was written with Set or Store, or def if there is
+// none. Getters use it to read another value, because they cannot use the table of
+// getters.
 func (vs *Values) written(domain, key string, def any) any {
 	vs.mu.RLock()
 	defer vs.mu.RUnlock()

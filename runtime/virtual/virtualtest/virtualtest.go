@@ -14,12 +14,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// Deadline bounds what a test waits for. It is not a measure of speed: it only
-// turns a hang into a failure.
+// Deadline bounds every wait of a test. It does not measure speed: it only turns
+// a hang into a failure.
 const Deadline = 3 * time.Minute
 
-// Host starts a machine with virtual devices that ends with the test. A Count
-// of 0 makes one device.
+// Host starts a host with virtual devices and closes it when the test ends. A
+// Count of 0 means one device.
 func Host(t testing.TB, o virtual.HostOptions) *virtual.Host {
 	t.Helper()
 	o.Count = max(o.Count, 1)
@@ -34,8 +34,8 @@ func Host(t testing.TB, o virtual.HostOptions) *virtual.Host {
 	return h
 }
 
-// Finder returns a Finder that sees the devices of h through connections in
-// memory, and what they show on networks.
+// Finder returns a Finder for the devices of h. It reaches their muxer through
+// connections in memory, and finds them on networks with h.Browse.
 func Finder(t testing.TB, h *virtual.Host, o device.Options) *device.Finder {
 	t.Helper()
 	mux, err := usbmux.New(usbmux.Options{Dial: h.Dial})
@@ -51,7 +51,8 @@ func Finder(t testing.TB, h *virtual.Host, o device.Options) *device.Finder {
 	return f
 }
 
-// Device starts one virtual device and returns both of its sides.
+// Device starts one virtual device. It returns the device as a host sees it, and
+// the machine behind it.
 func Device(t testing.TB, o virtual.Options) (*device.Device, *virtual.Machine) {
 	t.Helper()
 	h := Host(t, virtual.HostOptions{Device: o})
@@ -70,8 +71,8 @@ func Context(t testing.TB) context.Context {
 	return ctx
 }
 
-// Listen serves h on a loopback port and returns its address, in the one form
-// that all programs understand.
+// Listen serves h on a port of 127.0.0.1 and returns the address as host:port,
+// the form that all programs understand.
 func Listen(t testing.TB, h *virtual.Host) string {
 	t.Helper()
 	return serve(t, h, "tcp", "127.0.0.1:0").String()
@@ -96,9 +97,9 @@ func serve(t testing.TB, h *virtual.Host, network, address string) net.Addr {
 	return l.Addr()
 }
 
-// Settled reports how many goroutines there are once their number has stopped
-// falling to at most want, or at the deadline: ends of connections need a
-// moment to be noticed by their goroutines.
+// Settled waits until there are at most want goroutines, and returns their number.
+// It gives up after a part of Deadline. The goroutines of a connection end a
+// moment after the connection does.
 func Settled(want int) int {
 	deadline := time.Now().Add(Deadline / 4)
 	for {
