@@ -119,7 +119,7 @@ func TestClose(t *testing.T) {
 	}
 	for name, c := range ownClasses(h) {
 		if c.Closer && !have[name] {
-			t.Errorf("%s can be closed: add it to the table closings", name)
+			t.Errorf("%s can be closed: add it to closings of bindings/close_test.go", name)
 		}
 	}
 }

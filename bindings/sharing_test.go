@@ -170,7 +170,7 @@ func TestSharing(t *testing.T) {
 	}
 	for name, c := range ownClasses(h) {
 		if readFrom(c) && !have[name] {
-			t.Errorf("%s is read from: add it to the table sharing", name)
+			t.Errorf("%s is read from: add it to sharing of bindings/sharing_test.go", name)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
@@ -38,6 +39,9 @@ func (p *scriptedUser) AddHistory(string)             {}
 func (p *scriptedUser) Output() io.Writer             { return p.out }
 func (p *scriptedUser) Close() error                  { return nil }
 
+// services begins the identifiers of channels and may be left out.
+const services = "com.apple.instruments.server.services."
+
 // TestCompleteDVT completes the names of Instruments channels and selectors, with a
 // virtual device and all modules that users have.
 func TestCompleteDVT(t *testing.T) {
@@ -56,7 +60,7 @@ func TestCompleteDVT(t *testing.T) {
 			{`dvt:call("devicei`, "nfo", ""},
 			{
 				`dvt:call("`, "",
-				"ConditionInducer LocationSimulation device.applictionListing deviceinfo mobilenotifications processcontrol screenshot sysmontap",
+				strings.ReplaceAll(strings.Join(dvt.Channels(), " "), services, ""),
 			},
 			{`dvt:call("com.apple.instruments.server.services.Cond`, "itionInducer", ""},
 			{`dvt:call("screenshot", "`, "takeScreenshot", ""},

@@ -254,8 +254,8 @@ func TestImports(t *testing.T) {
 				continue
 			}
 			if !allowed(folder, name, target) {
-				t.Errorf("%s/%s imports %s: not in the table of docs/design.md section 2", folder,
-					name, target)
+				t.Errorf("%s/%s imports %s: not in rules of runtime/layout_test.go and the table "+
+					"of docs/design.md, section 2", folder, name, target)
 			}
 			if strings.HasSuffix(target, "test") && !strings.HasSuffix(folder, "test") {
 				t.Errorf("%s/%s imports %s, which is for tests alone", folder, name, target)
@@ -283,8 +283,12 @@ func allowed(folder, name, target string) bool {
 }
 
 // TestPhoneSubjects checks that every package below phone has a rule of its own, since
-// that of phone allows all subjects.
+// that of phone allows all subjects, and that the tree of the design lists it.
 func TestPhoneSubjects(t *testing.T) {
+	design, err := os.ReadFile("../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	entries, err := os.ReadDir("phone")
 	if err != nil {
 		t.Fatal(err)
@@ -292,7 +296,37 @@ func TestPhoneSubjects(t *testing.T) {
 	for _, e := range entries {
 		folder := "runtime/phone/" + e.Name()
 		if e.IsDir() && ruleFor(folder).folder != folder {
-			t.Errorf("%s has no rule of its own", folder)
+			t.Errorf("%s has no line in rules of runtime/layout_test.go", folder)
+		}
+		if e.IsDir() && !strings.Contains(string(design), " "+e.Name()+"/") {
+			t.Errorf("%s is not in the tree of docs/design.md, section 2", folder)
+		}
+	}
+}
+
+// TestListed checks that every service, family of bindings and script module is in the
+// list of its kind: the file of the list imports its package.
+func TestListed(t *testing.T) {
+	lists := []struct{ parent, file, except string }{
+		{"runtime/service", "runtime/virtual/catalog.go", "servicetest"},
+		{"bindings", "bindings/bindings.go", "stream"},
+		{"stdlib", "stdlib/stdlib.go", "pump"},
+	}
+	imported := map[string][]string{}
+	goFiles(t, func(folder, name string, imports []string) {
+		imported[path.Join(folder, name)] = imports
+	})
+	for _, l := range lists {
+		entries, err := os.ReadDir(filepath.Join("..", l.parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			folder := path.Join(l.parent, e.Name())
+			if e.IsDir() && e.Name() != l.except &&
+				!slices.Contains(imported[l.file], module+folder) {
+				t.Errorf("%s is not listed in %s", folder, l.file)
+			}
 		}
 	}
 }
@@ -387,7 +421,7 @@ func TestServiceFiles(t *testing.T) {
 		}
 		for _, want := range []string{"wire.go", "client.go", "device.go", e.Name() + "_test.go"} {
 			if _, err := os.Stat(filepath.Join("service", e.Name(), want)); err != nil {
-				t.Errorf("service/%s lacks %s", e.Name(), want)
+				t.Errorf("runtime/service/%s lacks %s", e.Name(), want)
 			}
 		}
 		if _, err := os.Stat(filepath.Join("..", "docs", "protocols", e.Name()+".md")); err != nil {

@@ -95,7 +95,8 @@ func TestTwoTasks(t *testing.T) {
 			}
 			source, ok := shared[c.Name]
 			if !ok {
-				t.Errorf("several tasks can read from the class %s, but shared has no entry", c.Name)
+				t.Errorf("several tasks can read from the class %s, "+
+					"but shared of stdlib/turn_test.go has no entry", c.Name)
 				continue
 			}
 			t.Run(c.Name, func(t *testing.T) {

@@ -2,6 +2,8 @@ package dvt
 
 import (
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,5 +32,25 @@ func TestChannels(t *testing.T) {
 	}
 	if Selectors("com.example.none") != nil {
 		t.Error("an unknown channel has selectors")
+	}
+}
+
+var identifiers = regexp.MustCompile(`(?m)^\t(Channel\w+) += services \+ "(.*)"$`)
+
+// TestIdentifiers checks that each channel that wire.go names has a row in the table.
+func TestIdentifiers(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := identifiers.FindAllStringSubmatch(string(source), -1)
+	if len(found) < len(channels()) {
+		t.Errorf("wire.go has %d identifiers, channels.go %d rows", len(found), len(channels()))
+	}
+	for _, f := range found {
+		if !slices.Contains(Channels(), services+f[2]) {
+			t.Errorf("%s of wire.go has no row in channels.go", f[1])
+		}
 	}
 }
