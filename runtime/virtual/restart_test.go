@@ -96,7 +96,6 @@ func TestRestarts(t *testing.T) {
 // TestRestartEndsRoutesTogether restarts a phone that is on a cable and on Wi-Fi: a
 // host that loses one connection cannot open another one until the phone is back.
 func TestRestartEndsRoutesTogether(t *testing.T) {
-	t.Parallel()
 	ctx := virtualtest.Context(t)
 	for n := range 20 {
 		h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -490,13 +492,24 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-// deadPort is an address where nobody listens any more.
+// deadPort returns an address of this computer where nobody listens.
 func deadPort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 20000 + lastDeadPort.Add(1)%12000
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().(*net.TCPAddr).AddrPort()
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	t.Fatal("no port is free")
+	return netip.AddrPort{}
 }
+
+// lastDeadPort counts dead ports. They lie below those that systems give to listeners
+// without a port, so that no other test gets one meanwhile.
+var lastDeadPort atomic.Uint32
+
+func init() { lastDeadPort.Store(rand.Uint32N(12000)) }
