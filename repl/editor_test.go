@@ -272,19 +272,23 @@ func TestGlobalise(t *testing.T) {
 		"local a, b; c = 1":              "      a, b = nil; c = 1",
 		"local a, b = f()":               "      a, b = f()",
 		"local function f() local x end": "      function f() local x end",
+
 		"if x then local a elseif y then local b else local c end local d": "if x then local a elseif y then local b else local c end       d = nil",
-		"for i = 1, 2 do local a end\nlocal b = 1":                         "for i = 1, 2 do local a end\n      b = 1",
-		"while x do local a end local b":                                   "while x do local a end       b = nil",
-		"repeat local a until a local b":                                   "repeat local a until a       b = nil",
-		"t = { f = function() local a end } local b":                       "t = { f = function() local a end }       b = nil",
-		"s = 'local a' -- local b":                                         "s = 'local a' -- local b",
-		"s = [[local a]] local b":                                          "s = [[local a]]       b = nil",
-		"s = [==[ ]] local a ]==]":                                         "s = [==[ ]] local a ]==]",
-		"--[[ local a ]] local b":                                          "--[[ local a ]]       b = nil",
-		`s = "\"local a" local b`:                                          `s = "\"local a"       b = nil`,
-		"localx = 1":                                                       "localx = 1",
-		"local a == 1":                                                     "      a = nil == 1",
-		"local":                                                            "local",
+
+		"for i = 1, 2 do local a end\nlocal b = 1": "for i = 1, 2 do local a end\n      b = 1",
+		"while x do local a end local b":           "while x do local a end       b = nil",
+		"repeat local a until a local b":           "repeat local a until a       b = nil",
+
+		"t = { f = function() local a end } local b": "t = { f = function() local a end }       b = nil",
+
+		"s = 'local a' -- local b": "s = 'local a' -- local b",
+		"s = [[local a]] local b":  "s = [[local a]]       b = nil",
+		"s = [==[ ]] local a ]==]": "s = [==[ ]] local a ]==]",
+		"--[[ local a ]] local b":  "--[[ local a ]]       b = nil",
+		`s = "\"local a" local b`:  `s = "\"local a"       b = nil`,
+		"localx = 1":               "localx = 1",
+		"local a == 1":             "      a = nil == 1",
+		"local":                    "local",
 	} {
 		if got := globalise(in); got != want {
 			t.Errorf("globalise(%q) = %q, want %q", in, got, want)

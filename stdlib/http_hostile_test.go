@@ -28,7 +28,8 @@ func hostile(t *testing.T, f func(c net.Conn)) string {
 				defer c.Close()
 				r := bufio.NewReader(c)
 				for line := "x"; strings.TrimSpace(line) != ""; {
-					if line, err = r.ReadString('\n'); err != nil {
+					line, err = r.ReadString('\n')
+					if err != nil {
 						return
 					}
 				}
@@ -92,7 +93,8 @@ http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
 	{"a download with a deadline", sends(statusOK+"\r\n", forever("x")),
 		`http.download(url, fs.temp_file(), { timeout = 0.05 })`, "timeout"},
 	{"hangs up", hangUp, `http.get(url)`, "disconnected"},
-	{"hangs up in the body", sends(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp), `http.get(url)`,
+	{"hangs up in the body", sends(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
+		`http.get(url)`,
 		"disconnected"},
 	{"hangs up in a stream", sends(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
 		`for line in http.stream(url) do end`, "disconnected"},

@@ -201,10 +201,12 @@ func TestTermStyle(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
 		`term.red("x")`: "\x1b[31mx\x1b[0m",
+
 		`term.style("x", { bold = true, color = "gray", background = "blue" })`: "\x1b[1;90;44mx\x1b[0m",
-		`term.red("a" .. term.bold("b") .. "c")`:                                "\x1b[31ma\x1b[1mb\x1b[0m\x1b[31mc\x1b[0m",
-		`term.style("x", {})`:                                                   "x",
-		`term.green("")`:                                                        "",
+
+		`term.red("a" .. term.bold("b") .. "c")`: "\x1b[31ma\x1b[1mb\x1b[0m\x1b[31mc\x1b[0m",
+		`term.style("x", {})`:                    "x",
+		`term.green("")`:                         "",
 	} {
 		got, err := onTerminal(t, strings.NewReader(""), "io.write("+source+")")
 		if err != nil {

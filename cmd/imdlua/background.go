@@ -90,7 +90,8 @@ func createLog(path string) (*os.File, error) {
 	}
 	opened, err := f.Stat()
 	named, statErr := os.Lstat(path)
-	if err = errors.Join(err, statErr); err == nil && !os.SameFile(opened, named) {
+	err = errors.Join(err, statErr)
+	if err == nil && !os.SameFile(opened, named) {
 		err = fmt.Errorf("%s was replaced by another program", path)
 	}
 	if err != nil {

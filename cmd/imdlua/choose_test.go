@@ -69,7 +69,8 @@ func TestAskForTunnel(t *testing.T) {
 			"devices are listed without a question", "",
 			[]string{"devices", "--json", "--device", first}, "", 0,
 		},
-		{"a script lists devices without a question", "", []string{"-e", "print(#devices())"}, "2\n", 0},
+		{"a script lists devices without a question", "", []string{"-e", "print(#devices())"},
+			"2\n", 0},
 		{
 			"a device that the script names", "",
 			[]string{"-e", "print(device{ udid = '" + second + "' }.udid)"}, second + "\n", 0,

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // browseNamespace is the variable that is set in the process with a network namespace of its own.
@@ -21,18 +22,7 @@ func TestHostileBrowse(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	for _, tool := range []string{"unshare", "ip"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%s is missing (packages util-linux, iproute2)", tool)
-			}
-			t.Skipf("%s is missing", tool)
-		}
-	}
-	probe := exec.CommandContext(t.Context(), "unshare", "-rn", "ip", "link", "set", "lo", "up")
-	if out, err := probe.CombinedOutput(); err != nil {
-		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
-	}
+	linktest.NeedNamespaces(t)
 	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0],
 		"-test.run=^TestHostileBrowse$", "-test.v", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), browseNamespace+"=1")

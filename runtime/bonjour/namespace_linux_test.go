@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/miekg/dns"
 )
 
@@ -51,18 +52,7 @@ func TestNamespace(t *testing.T) {
 		inNamespace(t)
 		return
 	}
-	for _, tool := range []string{"unshare", "ip"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%s is missing (packages util-linux, iproute2)", tool)
-			}
-			t.Skipf("%s is missing", tool)
-		}
-	}
-	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer",
-		"name", "d0").CombinedOutput(); err != nil {
-		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
-	}
+	linktest.NeedNamespaces(t)
 	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0],
 		"-test.run=^TestNamespace$", "-test.v", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), roleVariable+"="+roleHost)

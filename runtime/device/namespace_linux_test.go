@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
@@ -56,18 +57,7 @@ func TestNamespace(t *testing.T) {
 		inNamespace(t)
 		return
 	}
-	for _, tool := range []string{"unshare", "ip"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%s is missing (packages util-linux, iproute2)", tool)
-			}
-			t.Skipf("%s is missing", tool)
-		}
-	}
-	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer",
-		"name", "d0").CombinedOutput(); err != nil {
-		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
-	}
+	linktest.NeedNamespaces(t)
 	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0],
 		"-test.run=^TestNamespace$", "-test.v", "-test.timeout=3m")
 	cmd.Env = append(os.Environ(), roleVariable+"="+roleHost, recordsVariable+"="+t.TempDir())

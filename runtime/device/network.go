@@ -76,7 +76,7 @@ func (n *networkSearch) wait() []Info {
 	return found
 }
 
-// end waits for a search whose result nobody has waited for.
+// end cancels the search and waits for its goroutine.
 func (n *networkSearch) end() {
 	if n.begun {
 		n.cancel()

@@ -94,7 +94,8 @@ func appendValues(b []byte, values []any) ([]byte, error) {
 		}
 		at := len(b)
 		var err error
-		if b, err = nskeyed.Append(b, v); err != nil {
+		b, err = nskeyed.Append(b, v)
+		if err != nil {
 			return nil, fmt.Errorf("argument %d: %w", i+1, err)
 		}
 		binary.LittleEndian.PutUint32(b[at-4:], uint32(len(b)-at))
@@ -177,7 +178,8 @@ func (d *argDecoder) dict(b []byte, depth int) (Arg, []byte, error) {
 	for len(body) > 0 {
 		var item Arg
 		var err error
-		if item, body, err = d.arg(body, depth+1); err != nil {
+		item, body, err = d.arg(body, depth+1)
+		if err != nil {
 			return Arg{}, nil, err
 		}
 		a.Pairs = append(a.Pairs, item)

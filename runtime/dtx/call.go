@@ -34,7 +34,8 @@ func (in *Incoming) Args() (Args, error) {
 	}
 	args := make(Args, len(list))
 	for i := range list {
-		if args[i], err = list[i].Value(in.conn.opts.Classes); err != nil {
+		args[i], err = list[i].Value(in.conn.opts.Classes)
+		if err != nil {
 			return nil, &Error{
 				Op: "decode", Subject: fmt.Sprintf("argument %d of %s", i+1, in.Selector), Err: err,
 			}
@@ -91,7 +92,8 @@ func (in *Incoming) send(ctx context.Context, v any, force bool) error {
 		if _, ok := v.(*nskeyed.NSError); ok {
 			d.Type = Failure
 		}
-		if encodeErr = d.archive(v); encodeErr != nil {
+		encodeErr = d.archive(v)
+		if encodeErr != nil {
 			d.Type = Failure
 			_ = d.archive(Refuse(Domain, 1, "the result cannot be sent"))
 		}

@@ -90,7 +90,8 @@ func call(t testing.TB, m Message, selector string, args ...any) *Message {
 	t.Helper()
 	var err error
 	m.Type = Dispatch
-	if m.Aux, err = appendValues(nil, args); err != nil {
+	m.Aux, err = appendValues(nil, args)
+	if err != nil {
 		t.Fatal(err)
 	}
 	m.Payload = archive(t, selector)
@@ -120,7 +121,8 @@ func (p *wirePeer) wantCall(m *Message, code int32, selector string) Args {
 	}
 	args := make(Args, len(list))
 	for i := range list {
-		if args[i], err = list[i].Value(nil); err != nil {
+		args[i], err = list[i].Value(nil)
+		if err != nil {
 			p.t.Fatal(err)
 		}
 	}

@@ -54,7 +54,8 @@ func Decompress(b []byte) ([]byte, error) {
 			return out, nil
 		}
 		var err error
-		if out, b, err = appendBlock(out, b, kind, total); err != nil {
+		out, b, err = appendBlock(out, b, kind, total)
+		if err != nil {
 			return nil, err
 		}
 	}

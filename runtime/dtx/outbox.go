@@ -29,7 +29,7 @@ type outbox struct {
 	counted int // bytes of pending that are counted on the account
 	lastID  uint32
 	closed  bool
-	space   chan struct{} // closed when the writer takes pending; nil if nobody waits
+	space   chan struct{} // closed when the writer takes pending; nil without a waiting sender
 	wake    chan struct{} // holds a token while there is work for the writer
 }
 

@@ -39,7 +39,7 @@ type output struct {
 	// abandoned is set when a call stopped waiting for room. It is cleared when
 	// everything is written.
 	abandoned bool
-	changed   chan struct{} // closed when size has fallen; nil if nobody waits
+	changed   chan struct{} // closed when size falls; nil without a waiting call
 
 	progress
 }

@@ -345,7 +345,8 @@ func fromDict(t *lua.LTable, path string, c *fromLuaState) (any, error) {
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
 		name, ok := k.(lua.LString)
 		if !ok {
-			return nil, Errorf("value", "%s has the key %s, which is not a string", path, keyText(k))
+			return nil, Errorf("value", "%s has the key %s, which is not a string", path,
+				keyText(k))
 		}
 		x, err := fromLua(v, path+"."+string(name), c)
 		if err != nil {

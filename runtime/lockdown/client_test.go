@@ -335,7 +335,8 @@ func TestSilentDevice(t *testing.T) {
 				!errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Get = %v after %v, want a time-out after %v", err, took, want)
 			}
-			if got, want := err.Error(), `lockdown: GetValue "ProductVersion": timed out`; got != want {
+			if got, want := err.Error(),
+				`lockdown: GetValue "ProductVersion": timed out`; got != want {
 				t.Errorf("text = %s, want %s", got, want)
 			}
 			if _, err := cl.QueryType(context.Background()); !errors.Is(err, net.ErrClosed) {

@@ -135,8 +135,8 @@ func privatePEM(k *rsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemPKCS8, Bytes: der}), nil
 }
 
-// parsePublicKey parses a device's key. Devices send PKCS#1. The other form occurs in
-// records that were made by hand.
+// parsePublicKey parses a device's key. Devices send PKCS#1. The other form is
+// accepted as well.
 func parsePublicKey(b []byte) (*rsa.PublicKey, error) {
 	if len(b) == 0 {
 		return nil, errMissing

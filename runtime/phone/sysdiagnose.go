@@ -72,7 +72,8 @@ func (c *collector) add(name string, b []byte, at time.Time) {
 		Typeflag: tar.TypeReg, Name: path.Join(c.dir, name), Mode: 0o644, Size: int64(len(b)),
 		ModTime: at.Truncate(time.Second),
 	}
-	if c.err = c.tar.WriteHeader(h); c.err == nil {
+	c.err = c.tar.WriteHeader(h)
+	if c.err == nil {
 		_, c.err = c.tar.Write(b)
 	}
 }

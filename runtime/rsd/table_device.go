@@ -120,7 +120,8 @@ var rows = []row{
 		claimXPC, 3, "CryptexInstall Cryptex1 ReadIdentifiers Cryptex1,UseProductClass", 1800,
 	},
 	{
-		"com.apple.sysdiagnose.remote", "com.apple.private.sysdiagnose.remote", trusted, claimXPC, 0,
+		"com.apple.sysdiagnose.remote", "com.apple.private.sysdiagnose.remote", trusted, claimXPC,
+		0,
 		"", 0,
 	},
 	// The device has this spelling.

@@ -143,7 +143,8 @@ func TestUpstreamMerge(t *testing.T) {
 			defer b.other("127.0.0.1:"+port, h)()
 			b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:`+port+`/"}`)
 		}
-		b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:1008"}`) // nothing listens there
+		b.post(pythonAt, "POST /upstream",
+			`{"url":"http://127.0.0.1:1008"}`) // nothing listens there
 		begin := time.Now()
 		_, body := b.get(pythonAt, "GET /")
 		if took := time.Since(begin); took != upstreamTimeout {

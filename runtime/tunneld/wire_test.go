@@ -113,7 +113,8 @@ func TestDecodeBad(t *testing.T) {
 		{decodeList, `[]`, "cannot unmarshal array"},
 		{decodeList, `null`, "null"},
 		{decodeList, `{"detail":"Not Found"}`, "cannot unmarshal string"},
-		{decodeList, `{"u":[{"tunnel-port":1,"interface":"x"}]}`, `device "u": "" is not an address`},
+		{decodeList, `{"u":[{"tunnel-port":1,"interface":"x"}]}`,
+			`device "u": "" is not an address`},
 		{
 			decodeList, `{"u":[{"tunnel-address":"localhost","tunnel-port":1}]}`,
 			`"localhost" is not an address`,

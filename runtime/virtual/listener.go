@@ -113,7 +113,8 @@ func (l *listening) quic(
 		return nil, err
 	}
 	if wrong {
-		if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+		if err != nil {
 			return nil, err
 		}
 	}

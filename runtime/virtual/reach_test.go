@@ -112,7 +112,8 @@ func TestDirect(t *testing.T) {
 		list != nil {
 		t.Errorf("List of a dead list = %v, %v", list, err)
 	}
-	if failed = io.ErrNoProgress; true {
+	failed = io.ErrNoProgress
+	if true {
 		if _, err := f.List(ctx, device.Selector{}); !errors.Is(err, failed) {
 			t.Errorf("List = %v, want %v", err, failed)
 		}

@@ -66,7 +66,8 @@ func (r route) only(t *testing.T, profile string) (*device.Device, *virtual.Mach
 	var at *virtual.Presence
 	if r.shows != (virtual.NetworkOptions{}) {
 		var err error
-		if at, err = m.Show(r.shows); err != nil {
+		at, err = m.Show(r.shows)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -45,14 +45,17 @@ func (s *streams) listen(ctx context.Context, d *device.Device) error {
 		return err
 	}
 	s.close = append(s.close, trace.Close)
-	if s.trace, err = trace.StartActivity(ctx, ostracerelay.Activity{PID: -1}); err != nil {
+	s.trace, err = trace.StartActivity(ctx, ostracerelay.Activity{PID: -1})
+	if err != nil {
 		return err
 	}
-	if s.syslog, err = syslogrelay.Connect(ctx, d); err != nil {
+	s.syslog, err = syslogrelay.Connect(ctx, d)
+	if err != nil {
 		return err
 	}
 	s.close = append(s.close, s.syslog.Close)
-	if s.notes, err = notificationproxy.Connect(ctx, d); err != nil {
+	s.notes, err = notificationproxy.Connect(ctx, d)
+	if err != nil {
 		return err
 	}
 	s.close = append(s.close, s.notes.Close)

@@ -221,7 +221,8 @@ func test(c *api.Call, x lua.LValue, bit int) (bool, error) {
 
 // field checks a range of bits. n is the number of the argument that holds from.
 func field(c *api.Call, x lua.LValue, n, from int, width *int) (w word, mask uint64, err error) {
-	if w, err = wordOf(c, 1, x); err != nil {
+	w, err = wordOf(c, 1, x)
+	if err != nil {
 		return w, 0, err
 	}
 	size := 1

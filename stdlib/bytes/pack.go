@@ -35,7 +35,8 @@ func pack(c *api.Call, text string, values ...lua.LValue) ([]byte, error) {
 		if used == len(values) {
 			return nil, c.ArgError(used+2, "the format has more items than there are values")
 		}
-		if out, err = appendItem(c, out, it, used+2, values[used]); err != nil {
+		out, err = appendItem(c, out, it, used+2, values[used])
+		if err != nil {
 			return nil, err
 		}
 		used++

@@ -54,7 +54,8 @@ func lruClass() *api.Class {
 			"how often get and load found a key",
 			func(l *LRU) int { return l.hits },
 		),
-		api.Property("misses", "how often get and load found none", func(l *LRU) int { return l.misses }),
+		api.Property("misses", "how often get and load found none",
+			func(l *LRU) int { return l.misses }),
 	}
 	k := api.ParamDoc("key", keyDoc)
 	c.Methods = []*api.Func{

@@ -194,7 +194,8 @@ func setComparisons() []*api.Func {
 		comparing("is_superset", "Whether all values of the other one are in this one, too.",
 			`set{ 1, 2 }:is_superset{ 1 } -- => true`,
 			func(s, other *Set) bool { return within(other, s) }),
-		comparing("is_disjoint", "Whether no value is in both.", `set{ 1 }:is_disjoint{ 2 } -- => true`,
+		comparing("is_disjoint", "Whether no value is in both.",
+			`set{ 1 }:is_disjoint{ 2 } -- => true`,
 			func(s, other *Set) bool { return s.where(other.contains).len() == 0 }),
 	}
 }

@@ -90,7 +90,8 @@ func launch(cmd *exec.Cmd, o pipeOptions) (*process, error) {
 	case "merge":
 		cmd.Stderr = their
 	case "separate":
-		if their, our, err = pipe(false); err != nil {
+		their, our, err = pipe(false)
+		if err != nil {
 			return fail(err)
 		}
 		cmd.Stderr = their

@@ -41,7 +41,8 @@ func run(c *api.Call, command lua.LValue, o runOptions) (*Result, error) {
 	var p *process
 	err = c.Timeout(allowed).TryBlock(func(ctx context.Context) error {
 		var err error
-		if p, err = o.open(args, pipes); err != nil {
+		p, err = o.open(args, pipes)
+		if err != nil {
 			return err
 		}
 		defer p.close(context.Background()) // a program may clean up even if ctx has ended

@@ -46,7 +46,8 @@ func (p *pool) newClient(c *api.Call, o clientOptions) (*Client, error) {
 		cl.base = base
 	}
 	var err error
-	if cl.headers, err = headerOf(c, nil, o.Headers); err != nil {
+	cl.headers, err = headerOf(c, nil, o.Headers)
+	if err != nil {
 		return nil, err
 	}
 	if o.Cookies {

@@ -142,7 +142,8 @@ func (d *download) begin(ctx context.Context, idle time.Duration) error {
 		d.cancel()
 		_ = r.Body.Close()
 		d.s.out.header.Del("Range")
-		if r, err = d.ask(ctx); err != nil {
+		r, err = d.ask(ctx)
+		if err != nil {
 			return err
 		}
 	}
@@ -206,7 +207,8 @@ func (d *download) open(ctx context.Context) (err error) {
 	if err == nil && !info.Mode().IsRegular() {
 		return host.Errorf("argument", "http: %s is not a plain file", name)
 	}
-	if d.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode); err != nil {
+	d.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode)
+	if err != nil {
 		return err
 	}
 	d.done, err = io.Copy(d.hash, localfile.Reader(ctx, d.file))

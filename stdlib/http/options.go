@@ -80,7 +80,8 @@ func (cl *Client) build(c *api.Call, method, address string, o *requestOptions) 
 	if !httpguts.ValidHeaderFieldName(out.method) {
 		return nil, host.Errorf("argument", "http: %q is not a method", method)
 	}
-	if out.header, err = headerOf(c, cl.headers, o.Headers); err != nil {
+	out.header, err = headerOf(c, cl.headers, o.Headers)
+	if err != nil {
 		return nil, err
 	}
 	out.host = out.header.Get("Host")
@@ -91,7 +92,8 @@ func (cl *Client) build(c *api.Call, method, address string, o *requestOptions) 
 	if err := o.Auth.add(out.header); err != nil {
 		return nil, err
 	}
-	if out.body, err = o.payload(c, out.header); err != nil {
+	out.body, err = o.payload(c, out.header)
+	if err != nil {
 		return nil, err
 	}
 	out.limit = c.Host().Options().MaxString

@@ -77,7 +77,8 @@ func serveFiles(c *api.Call, s *Server, prefix, dir string) error {
 	}
 	var root *os.Root
 	err := c.TryBlock(func(context.Context) (err error) {
-		if root, err = os.OpenRoot(dir); err == nil {
+		root, err = os.OpenRoot(dir)
+		if err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.roots = append(s.roots, root)

@@ -212,7 +212,8 @@ func (k connection) pair(ctx context.Context) (pair tls.Certificate, err error) 
 	if err != nil {
 		return pair, err
 	}
-	if pair, err = tls.X509KeyPair(cert, key); err != nil {
+	pair, err = tls.X509KeyPair(cert, key)
+	if err != nil {
 		return pair, host.Errorf("argument", "http: cert %s and key %s: %v", k.cert, k.key, err)
 	}
 	return pair, nil

@@ -106,7 +106,8 @@ func diff(c *api.Call, p *picture.Picture, v lua.LValue, o diffOptions) (*Diff, 
 		options.Mask = mask
 		bytes += mask.Pending()
 	} else if o.Mask != nil && o.Mask != lua.LNil {
-		if options.Ignore, err = rectsOf(c, 2, o.Mask); err != nil {
+		options.Ignore, err = rectsOf(c, 2, o.Mask)
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -146,7 +146,8 @@ func openIn(
 ) (*file, error) {
 	f, scope := &file{turn: newGate(), name: name}, host.CurrentScope(L)
 	err := host.TryWithTimeout(L, host.NoTimeout, func(ctx context.Context) (err error) {
-		if f.f, err = open(ctx); err == nil {
+		f.f, err = open(ctx)
+		if err == nil {
 			f.r = bufio.NewReader(f.f)
 			f.entry = scope.Add(f)
 		}

@@ -30,7 +30,8 @@ func layout() []*api.Func {
 		pad("center", "Fills up the text at both sides.", `center("a", 4, "-") -- => "-a--"`,
 			func(room int) int { return room / 2 }),
 		declare("wrap", "Breaks lines at white space, so that they are not wider than width. A "+
-			"longer word stays whole.", "width", wrap, `wrap("one two three", 7) -- => "one two\nthree"`,
+			"longer word stays whole.", "width", wrap,
+			`wrap("one two three", 7) -- => "one two\nthree"`,
 			width),
 		declare("indent", "Puts a text before each line that is not empty.", "prefix?", indent,
 			`indent("a\n\nb", "> ") -- => "> a\n\n> b"`,

@@ -172,7 +172,8 @@ func parse(c *api.Call, text string, format *string) (time.Time, error) {
 				return t, nil
 			}
 		}
-		return time.Time{}, host.Errorf("decode", "time: %q does not have a known date format", text).
+		return time.Time{}, host.Errorf("decode", "time: %q does not have a known date format",
+			text).
 			WithHint("give the format as the second argument")
 	}
 	layout, err := layoutOf(c, *format)

@@ -163,7 +163,8 @@ func (d *decoder) pairs(
 			err = merge(v)
 		} else {
 			var key string
-			if key, err = d.key(k); err == nil {
+			key, err = d.key(k)
+			if err == nil {
 				err = entry(k, key, v)
 			}
 		}

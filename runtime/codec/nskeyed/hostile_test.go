@@ -202,7 +202,8 @@ func TestHostile(t *testing.T) {
 			"object 1: $class: UID is beyond the objects of the archive",
 		},
 		{"class is nil", []any{arrayRecord(0)}, "object 1: class is not a dictionary"},
-		{"class is a string", []any{arrayRecord(2), "NSArray"}, "object 1: class is not a dictionary"},
+		{"class is a string", []any{arrayRecord(2), "NSArray"},
+			"object 1: class is not a dictionary"},
 		{
 			"class without a name",
 			[]any{arrayRecord(2), record{{keyClasses, []string{"NSArray"}}}},

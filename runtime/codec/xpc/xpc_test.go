@@ -97,7 +97,8 @@ func TestMessages(t *testing.T) {
 		want *Message
 	}{
 		{"empty dictionary", `920bb029 01000000 1400000000000000 0000000000000000
-			42371342 05000000 00f00000 04000000 00000000`, &Message{Flags: FlagAlwaysSet, Body: Dict{}}},
+			42371342 05000000 00f00000 04000000 00000000`,
+			&Message{Flags: FlagAlwaysSet, Body: Dict{}}},
 		{
 			"second message of stream 1", "920bb029 01020000 0000000000000000 0000000000000000",
 			&Message{Flags: FlagAlwaysSet | FlagOpening},

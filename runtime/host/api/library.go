@@ -10,8 +10,8 @@ import (
 )
 
 // Describe documents libraries that h has already, such as string and io. Their functions are
-// written by hand and are called directly. Their declarations, made by Existing, are used only for
-// documentation. declare is called when documentation is asked for the first time.
+// called directly, without the checks of a binding. Their declarations, made by Existing, serve
+// documentation only. declare is called when documentation is asked for the first time.
 //
 // The library is the global with the name of its module. The methods of a class are taken from a
 // constant of the library whose type is the class.

@@ -40,7 +40,8 @@ func TestDiagnostics(t *testing.T) {
 func TestGestalt(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{Name: "Green"})
-	got := p.Diagnostics.Gestalt([]string{"UniqueDeviceID", "DeviceName", "telephony", "no-such-key"})
+	got := p.Diagnostics.Gestalt([]string{"UniqueDeviceID", "DeviceName", "telephony",
+		"no-such-key"})
 	if len(got) != 3 || got["UniqueDeviceID"] != p.Identity.UDID || got["DeviceName"] != "Green" ||
 		got["telephony"] != true {
 		t.Errorf("Gestalt = %v", got)

@@ -165,7 +165,8 @@ func TestFileLocks(t *testing.T) {
 	var h [3]*File
 	for i := range h {
 		var err error
-		if h[i], err = f.Open("a/file", os.O_RDWR); err != nil {
+		h[i], err = f.Open("a/file", os.O_RDWR)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

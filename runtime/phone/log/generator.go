@@ -89,7 +89,7 @@ func (l *Log) emit(n int, gap time.Duration, stop <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
-	case <-stop: // nobody listens any more
+	case <-stop: // the last reader has left
 	default:
 		l.put(batch)
 	}

@@ -35,7 +35,8 @@ func TestLogFillsIn(t *testing.T) {
 		e.Time.IsZero() || e.MachTime == 0 || e.ThreadID == 0 {
 		t.Errorf("Next = %+v, %v", e, err)
 	}
-	if e, err = w.Next(t.Context()); err != nil || e.ProcessPath != "<pid 77777>" {
+	e, err = w.Next(t.Context())
+	if err != nil || e.ProcessPath != "<pid 77777>" {
 		t.Errorf("Next = %+v, %v", e, err)
 	}
 	if e, err = w.Next(t.Context()); err != nil || e.ProcessPath != "/kernel" ||

@@ -164,7 +164,8 @@ func (p *Processes) LaunchApp(spec LaunchSpec) (Process, error) {
 	proc, fresh := p.spawn(appProgram(spec.BundleID, path))
 	r := p.runs.of(proc)
 	if fresh {
-		p.o.Log.Writef("SpringBoard", "com.apple.FrontBoard", "Process", "[app<%s>:%d] Bootstrap success!",
+		p.o.Log.Writef("SpringBoard", "com.apple.FrontBoard", "Process",
+			"[app<%s>:%d] Bootstrap success!",
 			spec.BundleID, proc.PID)
 		p.o.Log.Writef("runningboardd", "com.apple.runningboard", "process",
 			"Acquiring assertion targeting [app<%s>:%d]", spec.BundleID, proc.PID)
@@ -395,7 +396,8 @@ func (p *Processes) ended(proc Process, signal int) {
 
 // SetMemoryLevel changes the memory pressure and tells the watches. 0 is none.
 func (p *Processes) SetMemoryLevel(level int) {
-	p.o.Log.Writef("runningboardd", "com.apple.runningboard", "memory", "memory pressure level %d", level)
+	p.o.Log.Writef("runningboardd", "com.apple.runningboard", "memory", "memory pressure level %d",
+		level)
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
 	p.runs.emit(p.event(Event{Kind: MemoryLevel, Level: level}))

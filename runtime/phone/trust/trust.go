@@ -164,7 +164,8 @@ func (t *Trust) Pair(r PairRequest) (Host, error) {
 	if err != nil {
 		return Host{}, failure.Wrap("pair", r.HostID, err)
 	}
-	t.o.Log.Writef("lockdownd", "com.apple.mobile.lockdown", "pairing", "Host %s (%s) is now trusted",
+	t.o.Log.Writef("lockdownd", "com.apple.mobile.lockdown", "pairing",
+		"Host %s (%s) is now trusted",
 		r.HostID, r.Label)
 	return host, nil
 }

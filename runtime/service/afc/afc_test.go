@@ -256,7 +256,8 @@ func TestOddInfo(t *testing.T) {
 			"size beyond 2^53", "st_size\x009007199254740993\x00" + file, 9007199254740993, Regular,
 			false,
 		},
-		{"time is not a number", "st_size\x001\x00" + file + "st_mtime\x00soon\x00", 1, Regular, true},
+		{"time is not a number", "st_size\x001\x00" + file + "st_mtime\x00soon\x00", 1, Regular,
+			true},
 		{"negative links", "st_size\x001\x00" + file + "st_nlink\x00-4\x00", 1, Regular, true},
 		{
 			"key of a later system", "st_size\x001\x00" + file + "st_new\x00-4\x00", 1, Regular,

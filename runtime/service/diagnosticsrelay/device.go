@@ -50,7 +50,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	err := s.run(ctx)
 	if s.pending && ctx.Err() == nil {
 		if d.Logger != nil {
-			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.Identity.UDID, "action",
+			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.Identity.UDID,
+				"action",
 				s.power.String())
 		}
 		d.Phone.Power.Do(s.power)

@@ -102,7 +102,8 @@ func TestGestalt(t *testing.T) {
 			plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": []any{"ProductType"}},
 		)
 		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
-			"MobileGestalt": plist.Dict{"Status": "Success", "ProductType": r.phone.Identity.ProductType},
+			"MobileGestalt": plist.Dict{"Status": "Success",
+				"ProductType": r.phone.Identity.ProductType},
 		}}
 		if !reflect.DeepEqual(d, want) {
 			t.Errorf("answer %v, want %v", d, want)

@@ -108,7 +108,8 @@ func TestInformation(t *testing.T) {
 		system, err := r.SystemInformation(ctx)
 		for key, want := range map[string]string{"_productType": "iPhone15,2",
 			"_productVersion": "17.5.1", "_deviceVersion": "21F90",
-			"_deviceIdentifier": r.phone.Identity.UDID, "_deviceDisplayName": "Virtual iPhone (v17.5.1)",
+			"_deviceIdentifier":  r.phone.Identity.UDID,
+			"_deviceDisplayName": "Virtual iPhone (v17.5.1)",
 			"_xrdeviceClassName": "XRMobileDevice"} {
 			if got, _ := system.String(key); got != want || err != nil {
 				t.Errorf("%s = %s, %v, want %s", key, got, err, want)

@@ -114,7 +114,8 @@ func (s *session) commands(ctx context.Context) error {
 			}
 		}
 		if l := s.dev.Logger; l != nil {
-			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.Identity.UDID, "command",
+			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.Identity.UDID,
+				"command",
 				fmt.Sprintf("%.64q", m.Command))
 		}
 	}

@@ -185,7 +185,8 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 		if lost > 0 {
 			level = slog.LevelWarn
 		}
-		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid", d.Phone.Identity.UDID,
+		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid",
+			d.Phone.Identity.UDID,
 			"dropped", lost, "cause", err)
 	}
 	return ctx.Err()

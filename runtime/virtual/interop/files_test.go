@@ -113,7 +113,9 @@ func TestIdeviceCrashReport(t *testing.T) {
 	sameFiles(t, folder(t, kept), want)
 	sameFiles(t, tree(t, r.phone().Crashes.Files, "/"), want)
 
-	if out = r.output("idevicecrashreport", moved); strings.Count(out, "Move: ") != len(want) {
+	out = r.output("idevicecrashreport", moved)
+
+	if strings.Count(out, "Move: ") != len(want) {
 		t.Errorf("moved, want %d reports: %s", len(want), out)
 	}
 	sameFiles(t, folder(t, moved), want)

@@ -185,7 +185,8 @@ func (r *rig) launch(c *exec.Cmd) *process {
 	if err != nil {
 		r.Fatal(err)
 	}
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
+	p.in, err = p.cmd.StdinPipe()
+	if err != nil {
 		r.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
