@@ -16,6 +16,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
 // scripted is a client whose device gives the answers in turn, whatever is
@@ -304,7 +306,7 @@ func TestSupervisedChallenge(t *testing.T) {
 // What cannot be written is refused before anything goes out.
 func TestUnencodable(t *testing.T) {
 	t.Parallel()
-	cl := dial(t, never(newPhone(t)))
+	cl := dial(t, never(phonetest.New(t, phone.Options{})))
 	var bad *plist.Error
 	if err := cl.Set(t.Context(), "", "k", nil); !errors.As(err, &bad) {
 		t.Errorf("Set(nil) = %v, want *plist.Error", err)

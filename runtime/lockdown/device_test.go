@@ -14,6 +14,8 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/power"
 )
 
@@ -36,7 +38,7 @@ func TestHostLeaves(t *testing.T) {
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPhone(t)
+		p := phonetest.New(t, phone.Options{})
 		for _, x := range []struct{ set, want time.Duration }{
 			{0, 60 * time.Second}, {time.Second, time.Second},
 		} {

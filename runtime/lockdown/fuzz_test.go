@@ -9,6 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
 // FuzzDevice sends any bytes to the daemon, which must answer or close the connection.
@@ -26,7 +28,8 @@ func FuzzDevice(f *testing.F) {
 	f.Add([]byte{0x16, 3, 1, 0, 5})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzztest.Typed[*Error](t, "Serve",
-			fuzztest.Device(t, "lockdown", link.Pipe, b, never(newPhone(t)).Serve))
+			fuzztest.Device(t, "lockdown", link.Pipe, b,
+				never(phonetest.New(t, phone.Options{})).Serve))
 	})
 }
 
@@ -59,7 +62,7 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(control)
-	p := newPhone(f)
+	p := phonetest.New(f, phone.Options{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := plist.DecodeDict(b)
 		if err != nil {

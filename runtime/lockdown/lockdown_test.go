@@ -19,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
@@ -104,15 +105,6 @@ func (c *computer) trust(tb testing.TB, p *phone.Phone) trust.Host {
 	return h
 }
 
-func newPhone(tb testing.TB) *phone.Phone {
-	tb.Helper()
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return p
-}
-
 // startAFC starts com.apple.afc at port 49231 and nothing else.
 func startAFC(_ context.Context, name string, host *trust.Host, _ []byte) (Endpoint, error) {
 	switch name {
@@ -184,7 +176,7 @@ func wantCode(t *testing.T, what string, err error, want Code) {
 // The exchanges of docs/protocols on lockdownd, as they were observed.
 func TestTranscript(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	c, _ := serve(t, never(p))
 	version := p.Identity.Version
 	for _, x := range []struct{ req, want plist.Dict }{
@@ -222,7 +214,7 @@ func TestTranscript(t *testing.T) {
 // libimobiledevice takes only XML that begins with its prolog.
 func TestReplyBytes(t *testing.T) {
 	t.Parallel()
-	c, _ := serve(t, never(newPhone(t)))
+	c, _ := serve(t, never(phonetest.New(t, phone.Options{})))
 	const ask = `<?xml version="1.0"?><plist><dict><key>Request</key><string>QueryType</string></dict></plist>`
 	if _, err := c.Write(link.AppendFrame(nil, []byte(ask))); err != nil {
 		t.Fatal(err)
@@ -241,7 +233,7 @@ func TestReplyBytes(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	record := newComputer(t, p).record
 	delete(record, "HostPrivateKey")
 	delete(record, "RootPrivateKey")
@@ -306,7 +298,7 @@ func TestRefusals(t *testing.T) {
 // A request that does not say what it is gets an answer nevertheless.
 func TestNamelessRequest(t *testing.T) {
 	t.Parallel()
-	c, _ := serve(t, never(newPhone(t)))
+	c, _ := serve(t, never(phonetest.New(t, phone.Options{})))
 	for _, req := range []plist.Dict{{}, {"Label": "x"}, {"Request": int64(1)}, {"Request": ""}} {
 		wantReply(t, req, talk(t, c, req), plist.Dict{"Error": "InvalidRequest"})
 	}
@@ -314,7 +306,7 @@ func TestNamelessRequest(t *testing.T) {
 
 func TestTolerance(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	c, _ := serve(t, never(p))
 	name := plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Value": p.Values.Name()}
 	for _, x := range []struct {
@@ -375,7 +367,7 @@ func TestTolerance(t *testing.T) {
 
 func TestUnpairedView(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	cl := dial(t, never(p))
 	ctx := t.Context()
 	all, err := cl.Domain(ctx, "")
@@ -409,7 +401,7 @@ func TestUnpairedView(t *testing.T) {
 // In a tunnel, lockdownd's trusted service gives a session's rights at once.
 func TestTrustedConnection(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	d := never(p)
 	d.Trusted = true
 	cl := dial(t, d)

@@ -12,12 +12,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 func policy(tb testing.TB, t trust.Policy) *phone.Phone {
 	tb.Helper()
-	p := newPhone(tb)
+	p := phonetest.New(tb, phone.Options{})
 	p.Trust.SetPolicy(t)
 	return p
 }
@@ -137,7 +138,7 @@ func TestPairAfter(t *testing.T) {
 
 func TestPairLockedAndWireless(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	h := newComputer(t, p)
 	p.Screen.SetPasscode(true)
 	p.Screen.Lock()

@@ -16,13 +16,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 // paired is a phone and a host that it trusts.
 func paired(tb testing.TB) (*phone.Phone, *computer, trust.Host) {
 	tb.Helper()
-	p := newPhone(tb)
+	p := phonetest.New(tb, phone.Options{})
 	h := newComputer(tb, p)
 	return p, h, h.trust(tb, p)
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
 func testRecord() *Record {
@@ -120,10 +121,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	r.HostPrivateKey, r.RemoteUnlockHostKey = private, "swordfish"
 	r.HostAltIRK = secret[:irkLen]
 	id := &Identity{Identifier: hostID, PrivateKey: private, AltIRK: secret[:irkLen]}
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := phonetest.New(t, phone.Options{})
 	peers := NewPeers(p)
 	peers.id = id
 	for _, v := range []any{

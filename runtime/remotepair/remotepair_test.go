@@ -15,6 +15,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
@@ -403,10 +404,7 @@ func TestWireVersions(t *testing.T) {
 	for profile, want := range map[string]int64{
 		"ios17.2": 19, "ios17": 19, "ios18": 24, "ios26": 24,
 	} {
-		p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := phonetest.New(t, phone.Options{Profile: profile})
 		if got := (&Device{
 			Phone: p, Peers: NewPeers(p),
 		}).greeting()["wireProtocolVersion"]; got != want {

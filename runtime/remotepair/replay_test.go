@@ -11,6 +11,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
 // sequence is a source of random bytes that are the same in each run.
@@ -43,10 +44,7 @@ func (t *tap) Write(b []byte) (int, error) {
 // exchange pairs, verifies on another connection and asks for a listener. It returns
 // what each side has sent.
 func exchange(t *testing.T) (host, device []byte) {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := phonetest.New(t, phone.Options{})
 	hostRand, deviceRand := newSequence(1), newSequence(2)
 	dev := &Device{
 		Phone: p, Peers: NewPeers(p), Rand: deviceRand,

@@ -18,6 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
@@ -95,10 +96,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB, profile string) *rig {
-	p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := phonetest.New(t, phone.Options{Profile: profile})
 	return &rig{t: t, phone: p, dev: &Device{Phone: p}}
 }
 

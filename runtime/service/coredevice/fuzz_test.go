@@ -9,6 +9,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
@@ -102,10 +103,7 @@ func FuzzDevice(f *testing.F) {
 			body = in
 		}
 		ctx := fuzztest.Context(t)
-		p, err := phone.New(phone.Options{Profile: "ios26", LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := phonetest.New(t, phone.Options{Profile: "ios26"})
 		dev := &Device{Phone: p}
 		for _, n := range []service.Name{AppService, DeviceInfo, Diagnostics} {
 			for _, feature := range Features(n, "26.0") {

@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -63,10 +64,7 @@ func TestPing(t *testing.T) {
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			tb.Fatal(err)
-		}
+		p := phonetest.New(tb, phone.Options{})
 		return &Device{Phone: p}
 	},
 	Calls: servicetest.Calls[*Client]{"flush": (*Client).Flush},

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
@@ -24,10 +25,7 @@ import (
 
 func newPhone(tb testing.TB, profile string) *phone.Phone {
 	tb.Helper()
-	p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	p := phonetest.New(tb, phone.Options{Profile: profile})
 	return p
 }
 

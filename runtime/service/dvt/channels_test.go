@@ -10,16 +10,14 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
 // TestChannels compares the channel table with the methods that the virtual device
 // answers.
 func TestChannels(t *testing.T) {
 	t.Parallel()
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := phonetest.New(t, phone.Options{})
 	for _, c := range channels() {
 		methods := c.serve(&session{phone: p}, nil).(dtx.Methods)
 		got, want := Selectors(c.identifier), slices.Sorted(maps.Keys(methods))

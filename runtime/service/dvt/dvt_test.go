@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -26,10 +27,7 @@ var suite = servicetest.Suite[*Session]{
 		return Connect(ctx, o, Options{})
 	},
 	Device: func(tb testing.TB) service.Handler {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			tb.Fatal(err)
-		}
+		p := phonetest.New(tb, phone.Options{})
 		return &Device{Phone: p}
 	},
 	Calls: servicetest.Calls[*Session]{
@@ -74,10 +72,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB, profile string) *rig {
-	p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := phonetest.New(t, phone.Options{Profile: profile})
 	r := &rig{t: t, phone: p, dev: &Device{Phone: p}}
 	r.Session = New(r.dial(), Options{})
 	t.Cleanup(func() {
@@ -398,10 +393,7 @@ func TestDeadlines(t *testing.T) {
 func TestServeEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := phonetest.New(t, phone.Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		c, served := servicetest.Dial(ctx, t, &Device{Phone: p, Hold: 200 * time.Millisecond})
 		s := New(c, Options{})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
 // TestFaults lets a channel close or leave a call unanswered. The call ends, and the
@@ -21,10 +22,7 @@ func TestFaults(t *testing.T) {
 		want  error
 	}{{KillChannel, dtx.ErrChannelClosed}, {NeverAnswer, context.DeadlineExceeded}} {
 		synctest.Test(t, func(t *testing.T) {
-			p, err := phone.New(phone.Options{LogRate: -1})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := phonetest.New(t, phone.Options{})
 			var healed atomic.Bool
 			d := &Device{Phone: p, Fault: func(identifier, _ string) Fault {
 				if identifier == ChannelLocation && !healed.Load() {

@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -328,10 +329,7 @@ func TestSysmonSlow(t *testing.T) {
 func TestStalledHost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := phonetest.New(t, phone.Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		c, served := servicetest.Dial(ctx, t, &Device{Phone: p})
 		var b []byte
@@ -457,10 +455,7 @@ func TestParseSamples(t *testing.T) {
 
 // sampleBytes returns a sample of a phone as it is sent.
 func sampleBytes(t testing.TB) []byte {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := phonetest.New(t, phone.Options{})
 	c := tapConfig{
 		cpu: true, procs: columns(tableNames(processAttributes), processAttributes),
 		system: columns(tableNames(systemAttributes), systemAttributes),
@@ -544,10 +539,7 @@ func BenchmarkSampleDecode(b *testing.B) {
 }
 
 func BenchmarkSampleEncode(b *testing.B) {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
+	p := phonetest.New(b, phone.Options{})
 	c := tapConfig{cpu: true, procs: columns(tableNames(processAttributes), processAttributes)}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
@@ -25,7 +26,7 @@ var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
 		missed := func() { tb.Error("a host that left counts as one that does not answer") }
-		return &Device{Phone: newPhone(tb), OnMissed: missed}
+		return &Device{Phone: phonetest.New(tb, phone.Options{}), OnMissed: missed}
 	},
 	Calls: servicetest.Calls[*Client]{
 		"beat": servicetest.Value((*Client).Beat),
@@ -43,15 +44,6 @@ var suite = servicetest.Suite[*Client]{
 
 func TestService(t *testing.T) { suite.Test(t) }
 
-func newPhone(tb testing.TB) *phone.Phone {
-	tb.Helper()
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return p
-}
-
 type rig struct {
 	t      *testing.T
 	phone  *phone.Phone
@@ -63,7 +55,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPhone(t)
+		p := phonetest.New(t, phone.Options{})
 		r := &rig{t: t, phone: p}
 		r.dev = &Device{Phone: p, OnMissed: func() { r.missed++ }}
 		f(t, r)

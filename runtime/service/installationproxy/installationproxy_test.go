@@ -19,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -26,10 +27,7 @@ import (
 // newPhone returns a phone with 30 additional apps and a hidden one.
 func newPhone(tb testing.TB) *phone.Phone {
 	tb.Helper()
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	p := phonetest.New(tb, phone.Options{})
 	installed := []apps.Spec{{BundleID: "com.example.hidden", Type: apps.Hidden}}
 	for i := range 30 {
 		installed = append(installed, apps.Spec{BundleID: fmt.Sprintf("com.example.app%02d", i),
@@ -476,10 +474,7 @@ func FuzzClient(f *testing.F) {
 }
 
 func BenchmarkBrowse(b *testing.B) {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
+	p := phonetest.New(b, phone.Options{})
 	cl := New(servicetest.Conn(b, &Device{Phone: p}))
 	defer cl.Close()
 	b.ReportAllocs()

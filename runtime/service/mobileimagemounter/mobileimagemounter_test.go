@@ -18,6 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -36,10 +37,7 @@ func (u unchanged) Serve(ctx context.Context, c net.Conn) error {
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			tb.Fatal(err)
-		}
+		p := phonetest.New(tb, phone.Options{})
 		return unchanged{&Device{Phone: p}}
 	},
 	Calls: servicetest.Calls[*Client]{

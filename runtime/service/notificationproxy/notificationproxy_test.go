@@ -19,13 +19,16 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/apps"
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
-	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Device: func(tb testing.TB) service.Handler {
+		return &Device{Phone: phonetest.New(tb, phone.Options{})}
+	},
 	Calls: servicetest.Calls[*Client]{
 		"next": servicetest.Value((*Client).Next),
 		"all": func(c *Client, ctx context.Context) error {
@@ -43,15 +46,6 @@ var suite = servicetest.Suite[*Client]{
 
 func TestService(t *testing.T) { suite.Test(t) }
 
-func newPhone(tb testing.TB) *phone.Phone {
-	tb.Helper()
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return p
-}
-
 type rig struct {
 	t     *testing.T
 	phone *phone.Phone
@@ -62,7 +56,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPhone(t)
+		p := phonetest.New(t, phone.Options{})
 		f(t, &rig{t, p, &Device{Phone: p}})
 	})
 }
@@ -380,7 +374,7 @@ func FuzzClient(f *testing.F) {
 }
 
 func BenchmarkPostAndRelay(b *testing.B) {
-	cl := New(servicetest.Conn(b, &Device{Phone: newPhone(b)}))
+	cl := New(servicetest.Conn(b, &Device{Phone: phonetest.New(b, phone.Options{})}))
 	defer cl.Close()
 	ctx := context.Background()
 	if err := cl.Observe(ctx, "n"); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -161,7 +162,9 @@ func TestDecodeRefuses(t *testing.T) {
 
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
-	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Device: func(tb testing.TB) service.Handler {
+		return &Device{Phone: phonetest.New(tb, phone.Options{})}
+	},
 	Calls: servicetest.Calls[*Client]{
 		"pid list":       servicetest.Value((*Client).PidList),
 		"start activity": servicetest.With((*Client).StartActivity, Activity{}),
@@ -175,15 +178,6 @@ var suite = servicetest.Suite[*Client]{
 
 func TestService(t *testing.T) { suite.Test(t) }
 
-func newPhone(tb testing.TB) *phone.Phone {
-	tb.Helper()
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return p
-}
-
 // rig is a phone, its log relay, and connections to the relay.
 type rig struct {
 	t     *testing.T
@@ -192,7 +186,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	p := newPhone(t)
+	p := phonetest.New(t, phone.Options{})
 	return &rig{t, p, &Device{Phone: p}}
 }
 

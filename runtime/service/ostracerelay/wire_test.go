@@ -13,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -188,7 +189,7 @@ func BenchmarkManyPhones(b *testing.B) {
 // BenchmarkDeviceToClient passes entries through the phone, the device side, a pipe and
 // the client.
 func BenchmarkDeviceToClient(b *testing.B) {
-	p := newPhone(b)
+	p := phonetest.New(b, phone.Options{})
 	c, ended := servicetest.Dial(context.Background(), b, &Device{Phone: p})
 	s, err := New(c).StartActivity(context.Background(), Activity{})
 	if err != nil {

@@ -4,7 +4,9 @@
 //	var suite = servicetest.Suite[*Client]{
 //		Name:    Service,
 //		Connect: Connect,
-//		Device:  func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+//		Device: func(tb testing.TB) service.Handler {
+//			return &Device{Phone: phonetest.New(tb, phone.Options{})}
+//		},
 //		Calls: servicetest.Calls[*Client]{
 //			"images": servicetest.Value((*Client).Images),
 //			"hangup": (*Client).Hangup,

@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -104,10 +105,7 @@ func TestVis(t *testing.T) {
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			tb.Fatal(err)
-		}
+		p := phonetest.New(tb, phone.Options{})
 		return &Device{Phone: p}
 	},
 	Calls: servicetest.Calls[*Client]{"next": servicetest.Value((*Client).Next)},
