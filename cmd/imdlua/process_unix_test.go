@@ -40,13 +40,18 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 }
 
 // heard receives the signals that the test process handles. A child does not inherit the handling,
-// but it would inherit that a signal is ignored, as under nohup.
+// but it would inherit that a signal is ignored, as it is under nohup (SIGHUP) and in the background
+// of a shell (SIGINT).
 var heard = make(chan os.Signal, 1)
 
 // startProcess runs cmd until the end of the test.
 func startProcess(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	signal.Notify(heard, syscall.SIGHUP)
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(heard, s)
+		}
+	}
 	p := &process{cmd: cmd, out: newScreen(), errs: newScreen(), ended: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = p.out
