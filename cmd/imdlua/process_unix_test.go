@@ -40,8 +40,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 }
 
 // heard receives the signals that the test process handles. A child does not inherit the handling,
-// but it would inherit that a signal is ignored, as it is under nohup (SIGHUP) and in the background
-// of a shell (SIGINT).
+// but it would inherit that a signal is ignored, as SIGHUP is under nohup and SIGINT in the
+// background of a shell.
 var heard = make(chan os.Signal, 1)
 
 // startProcess runs cmd until the end of the test.
