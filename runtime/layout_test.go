@@ -19,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/bindings"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/stdlib"
 )
 
@@ -47,18 +48,34 @@ var phoneGround = []string{
 	"runtime/phone/log", "runtime/codec/plist",
 }
 
+// capabilities are the packages of whole workflows, above the device and its services and
+// below bindings and cmd. Those that are not written yet are here as well: issues and
+// docs/design.md name them, and their place is part of the design.
+var capabilities = []string{
+	"runtime/ddi/...", "runtime/bundle/...", "runtime/crash/...", "runtime/journal/...",
+	"runtime/ladder/...", "runtime/xctest/...", "runtime/wda/...", "runtime/ui/...",
+	"runtime/media/...", "runtime/cdp/...", "runtime/logstore/...", "runtime/record/...",
+}
+
+// capabilityMay is what every capability package may import.
+var capabilityMay = append([]string{
+	"runtime/device", "runtime/device/route", "runtime/service/...", "runtime/tunnel",
+	"runtime/link", "runtime/savefile", "runtime/codec/...",
+}, capabilities...)
+
 // rules is the table of docs/design.md, section 2: changing a line here is a
 // design change.
 var rules = []rule{
 	{"cmd", append([]string{
 		"repl", "bindings/...", "stdlib/...", "runtime/host/...", "runtime/virtual",
 		"runtime/phone/...",
-	}, protocols...)},
+	}, slices.Concat(protocols, capabilities)...)},
 	{"repl", []string{"runtime/host/..."}},
 	{"scripts", nil},
 	{
 		"bindings",
-		append([]string{"bindings/...", "runtime/host/...", "runtime/savefile"}, protocols...),
+		append([]string{"bindings/...", "runtime/host/...", "runtime/savefile"},
+			slices.Concat(protocols, capabilities)...),
 	},
 	{"bindings/virtual", append(
 		[]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone/..."},
@@ -196,6 +213,10 @@ func ruleFor(folder string) *rule {
 			best = &rules[i]
 		}
 	}
+	if best == nil && slices.ContainsFunc(capabilities,
+		func(p string) bool { return matches(p, folder) }) {
+		best = &rule{folder, capabilityMay}
+	}
 	return best
 }
 
@@ -280,6 +301,39 @@ func allowed(folder, name, target string) bool {
 		return true
 	}
 	return slices.ContainsFunc(r.may, func(p string) bool { return matches(p, target) })
+}
+
+// TestDesign checks that the table of imports in docs/design.md names every folder of rules
+// and every capability.
+func TestDesign(t *testing.T) {
+	b, err := os.ReadFile("../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(b), "### Who may import whom\n```\n")
+	table, _, _ = strings.Cut(table, "```")
+	folders := slices.Clone(capabilities)
+	for _, r := range rules {
+		folders = append(folders, r.folder)
+	}
+	// The table has one row for each of these kinds of packages.
+	kinds := map[string]string{
+		"runtime/phone/": "phone/<subject>", "stdlib": "stdlib/<m>", "bindings": "bindings/<m>",
+		"runtime/service": "service/<x>", "runtime/codec": "codec/*",
+	}
+	for _, f := range folders {
+		name := strings.TrimSuffix(strings.TrimPrefix(f, "runtime/"), "/...")
+		for prefix, row := range kinds {
+			if f == prefix || prefix == "runtime/phone/" && strings.HasPrefix(f, prefix) {
+				name = row
+			}
+		}
+		if !regexp.MustCompile(`(?m)(^|[ ,(])` + regexp.QuoteMeta(name) + `([ ,:)]|$)`).
+			MatchString(table) {
+			t.Errorf("%s is in rules of runtime/layout_test.go, but not in the table of "+
+				"docs/design.md, section 2", f)
+		}
+	}
 }
 
 // TestPhoneSubjects checks that every package below phone has a rule of its own, since
@@ -408,8 +462,7 @@ func isDecoder(f *ast.FuncDecl) bool {
 	})
 }
 
-// TestServiceFiles checks that every service folder has the files that a
-// newcomer looks for.
+// TestServiceFiles checks that every service has its files, its page, and its suite.
 func TestServiceFiles(t *testing.T) {
 	entries, err := os.ReadDir("service")
 	if err != nil {
@@ -426,6 +479,70 @@ func TestServiceFiles(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join("..", "docs", "protocols", e.Name()+".md")); err != nil {
 			t.Errorf("docs/protocols/%s.md is missing", e.Name())
+		}
+		testSuite(t, filepath.Join("service", e.Name()))
+	}
+}
+
+// testSuite checks that the tests of a service run a suite, and call every method that
+// takes a context.
+func testSuite(t *testing.T, folder string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits, used := map[string]string{}, map[string]bool{}
+	for _, name := range names {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				base := filepath.Base(name)
+				if n.Recv != nil && !strings.HasSuffix(base, "device.go") && takesContext(n) {
+					waits[n.Name.Name] = name
+				}
+			case *ast.SelectorExpr:
+				if strings.HasSuffix(name, "_test.go") {
+					used[types.ExprString(n)] = true
+					used[n.Sel.Name] = true
+				}
+			}
+			return true
+		})
+	}
+	if !used["suite.Test"] {
+		t.Errorf("the tests of runtime/%s call no suite.Test of servicetest", folder)
+	}
+	for method, name := range waits {
+		if ast.IsExported(method) && !used[method] {
+			t.Errorf("%s: %s waits for the device, but no test calls it: add it to Calls of "+
+				"the suite", name, method)
+		}
+	}
+}
+
+// takesContext reports whether the first parameter of a function is a context and its last
+// result an error.
+func takesContext(f *ast.FuncDecl) bool {
+	in, out := f.Type.Params.List, f.Type.Results
+	return len(in) > 0 && types.ExprString(in[0].Type) == "context.Context" &&
+		out != nil && types.ExprString(out.List[len(out.List)-1].Type) == "error"
+}
+
+// TestChannelsDocumented checks that docs/protocols/dvt.md names every channel.
+func TestChannelsDocumented(t *testing.T) {
+	b, err := os.ReadFile("../docs/protocols/dvt.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, channel := range dvt.Channels() {
+		short := strings.TrimPrefix(channel, "com.apple.instruments.server.services.")
+		if !strings.Contains(string(b), "`"+short+"`") {
+			t.Errorf("docs/protocols/dvt.md has no row for the channel %s", short)
 		}
 	}
 }

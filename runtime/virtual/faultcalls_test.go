@@ -12,10 +12,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
-	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
-	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
-	"github.com/imdlua/imdlua/runtime/service/heartbeat"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
 	"github.com/imdlua/imdlua/runtime/service/installationproxy"
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
@@ -49,6 +48,26 @@ func second[T any](_ T, err error) error { return err }
 
 // third drops the first two of three results.
 func third[T, U any](_ T, _ U, err error) error { return err }
+
+// moreCalls returns the calls that TestFaults and TestFaultsInside make besides the uses
+// of a service.
+func moreCalls() map[string][]call {
+	return map[string][]call{
+		afc.Service.String():               filesCalls(),
+		housearrest.Service.String():       vendCalls(),
+		ostracerelay.Service.String():      traceCalls(),
+		diagnosticsrelay.Service.String():  diagnosticsCalls(),
+		notificationproxy.Service.String(): notificationCalls(),
+		installationproxy.Service.String(): appCalls(),
+		dvt.Service.String():               dvtCalls(),
+		coredevice.AppService.String():     xpcAppCalls(),
+		coredevice.DeviceInfo.String():     xpcInfoCalls(),
+		syslogrelay.Service.String():       logCalls(),
+		"lockdown":                         lockdownCalls(),
+		"trusted lockdown":                 lockdownCalls()[:3],
+		"rsd":                              listCalls(),
+	}
+}
 
 func filesCalls() []call {
 	type client = *afc.Client
@@ -171,18 +190,6 @@ func vendCalls() []call {
 	}
 }
 
-func crashCalls() []call {
-	return []call{with("Reports", crashreportcopymobile.Connect,
-		func(ctx context.Context, c *afc.Client) error {
-			return third(crashreportcopymobile.Reports(ctx, c))
-		})}
-}
-
-func moverCalls() []call {
-	return []call{with("Flush", crashreportmover.Connect,
-		func(ctx context.Context, c *crashreportmover.Client) error { return c.Flush(ctx) })}
-}
-
 func logCalls() []call {
 	return []call{
 		with("Next", syslogrelay.Connect, func(ctx context.Context, c *syslogrelay.Client) error {
@@ -237,7 +244,11 @@ func diagnosticsCalls() []call {
 		relay("Battery",
 			func(ctx context.Context, c client) error { return second(c.Battery(ctx)) }),
 		relay("MobileGestalt", func(ctx context.Context, c client) error {
-			return second(c.MobileGestalt(ctx, "ProductType"))
+			_, err := c.MobileGestalt(ctx, "ProductType")
+			if errors.Is(err, diagnosticsrelay.ErrGestaltDeprecated) {
+				return nil // the answer since iOS 17.4
+			}
+			return err
 		}),
 		relay("IORegistry", func(ctx context.Context, c client) error {
 			return second(c.IORegistry(ctx, diagnosticsrelay.Query{Plane: "IOPower"}))
@@ -262,11 +273,6 @@ func notificationCalls() []call {
 		func(ctx context.Context, c *notificationproxy.Client) error {
 			return c.Shutdown(ctx)
 		})}
-}
-
-func heartbeatCalls() []call {
-	return []call{with("Beat", heartbeat.Connect,
-		func(ctx context.Context, c *heartbeat.Client) error { return second(c.Beat(ctx)) })}
 }
 
 func lockdownCalls() []call {

@@ -19,14 +19,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
-	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
-	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
-	"github.com/imdlua/imdlua/runtime/service/heartbeat"
-	"github.com/imdlua/imdlua/runtime/service/housearrest"
-	"github.com/imdlua/imdlua/runtime/service/installationproxy"
-	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
-	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
@@ -60,37 +54,55 @@ var fewFaults = []string{
 	"trickle slowly", "too late", "wrong length", "close after 300", "stall after 2000",
 }
 
-// TestFaults lets every service fail in every way under every call: each must
-// end by its deadline, either well or in an error that says what was tried
-// with which device; and the same Device must work afterwards.
+// lengthAt holds the place of the byte that makes the first answer too long, for services
+// whose answers do not begin with their length.
+var lengthAt = map[string]int{
+	afc.Service.String():                   15,
+	crashreportcopymobile.Service.String(): 15,
+	ostracerelay.Service.String():          1,
+}
+
+// lengthAtInside is lengthAt for services that begin with a check-in in tunnels. Other
+// services of tunnels begin with their first answer.
+var lengthAtInside = map[string]int{
+	dvt.Service.String(): 12, // DTX: the length of the message
+}
+
+// callsOf returns the calls of a service that a device with the phone p offers: its uses,
+// and those of moreCalls.
+func callsOf(t *testing.T, name string, p *phone.Phone) []call {
+	t.Helper()
+	calls := moreCalls()[name]
+	for _, u := range services {
+		if slices.Contains(u.opens(t, p), name) {
+			calls = append(calls, call{u.name, func(ctx context.Context, d *device.Device) error {
+				return u.use(ctx, d, p)
+			}})
+		}
+	}
+	if len(calls) == 0 {
+		t.Errorf("%s has no use in uses_test.go", name)
+	}
+	return calls
+}
+
+// TestFaults makes every call of every service fail in every way. Each call must end by
+// its deadline, either well or with an error that names what was tried with which device.
+// The same Device must work afterwards.
 func TestFaults(t *testing.T) {
 	makeSharedKey(t)
-	for _, s := range []struct {
-		name     service.Name
-		lengthAt int // of the byte that makes the first answer too long
-		calls    []call
-	}{
-		{afc.Service, 15, filesCalls()},
-		{housearrest.Service, 0, vendCalls()},
-		{crashreportcopymobile.Service, 15, crashCalls()},
-		{crashreportmover.Service, 0, moverCalls()},
-		{syslogrelay.Service, 0, logCalls()},
-		{ostracerelay.Service, 1, traceCalls()},
-		{diagnosticsrelay.Service, 0, diagnosticsCalls()},
-		{notificationproxy.Service, 0, notificationCalls()},
-		{heartbeat.Service, 0, heartbeatCalls()},
-		{installationproxy.Service, 0, appCalls()},
-		{service.Name{Lockdown: "lockdown"}, 0, lockdownCalls()},
-	} {
-		t.Run(s.name.Lockdown, func(t *testing.T) {
+	m := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
+		Phone: phone.Options{Profile: "ios16"},
+	}}).Devices()[0]
+	for _, name := range append(m.Services(), "lockdown") {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t,
-				func(t *testing.T) { testFaults(t, s.name.Lockdown, s.lengthAt, s.calls) })
+			synctest.Test(t, func(t *testing.T) { testFaults(t, name) })
 		})
 	}
 }
 
-func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
+func testFaults(t *testing.T, name string) {
 	// An old phone still answers MobileGestalt.
 	h := virtualtest.Host(t,
 		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios16"}}})
@@ -103,12 +115,12 @@ func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
 	if err := d.Pair(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range calls {
+	for _, c := range callsOf(t, name, m.Phone()) {
 		if err := c.do(context.Background(), d); err != nil {
 			t.Errorf("%s without a fault: %v", c.name, err)
 			continue
 		}
-		all := faults(lengthAt)
+		all := faults(lengthAt[name])
 		if c.name == "Pair" { // makes keys each time
 			maps.DeleteFunc(all, func(what string, _ virtual.Fault) bool {
 				return !slices.Contains(fewFaults, what)
@@ -129,7 +141,11 @@ func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
 					faultDeadline)
 			}
 			cancel()
-			checkFault(t, c.name+", "+what, f, name, d.UDID(), err)
+			if name == dvt.Service.String() { // errors of channels do not name the device
+				checkInside(t, c.name+", "+what, f, d.UDID(), err)
+			} else {
+				checkFault(t, c.name+", "+what, f, name, d.UDID(), err)
+			}
 			m.ClearFaults()
 			if err == nil && name == "lockdown" {
 				d.Close() // the session lives and its fault with it

@@ -3,6 +3,7 @@ package virtual_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,47 +13,30 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
-	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
-	"github.com/imdlua/imdlua/runtime/service/heartbeat"
-	"github.com/imdlua/imdlua/runtime/service/installationproxy"
-	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
-	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestFaultsInside does what TestFaults does with the services of tunnels: those
-// of lockdown behind their check-in, RemoteXPC, DTX, and the list itself.
+// TestFaultsInside does what TestFaults does with the services of tunnels: those of
+// lockdown after their check-in, RemoteXPC, DTX, lockdown itself, and the list.
 func TestFaultsInside(t *testing.T) {
 	makeSharedKey(t)
-	for _, s := range []struct {
-		service  string
-		lengthAt int // of the byte that makes the first answer too long
-		calls    []call
-	}{
-		{afc.Service.Lockdown, 0, filesCalls()[:5]},
-		{crashreportmover.Service.Lockdown, 0, moverCalls()},
-		{ostracerelay.Service.Lockdown, 0, traceCalls()},
-		{notificationproxy.Service.Lockdown, 0, notificationCalls()[:1]},
-		{heartbeat.Service.Lockdown, 0, heartbeatCalls()},
-		{installationproxy.Service.Lockdown, 0, appCalls()},
-		{dvt.Service.Lockdown, 12, dvtCalls()}, // DTX: the length of the message
-		{coredevice.AppService.Remote, 0, xpcAppCalls()},
-		{coredevice.DeviceInfo.Remote, 0, xpcInfoCalls()},
-		{coredevice.OpenStdIOSocket.Remote, 0, terminalCalls()},
-		{"lockdown", 0, insideLockdownCalls()},
-		{"rsd", 0, listCalls()},
-	} {
-		t.Run(s.service, func(t *testing.T) {
+	names := []string{"lockdown", "rsd"}
+	for _, s := range virtual.Services() {
+		if !slices.Contains(usedByRoutes, s) {
+			names = append(names, s)
+		}
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t,
-				func(t *testing.T) { testFaultsInside(t, s.service, s.lengthAt, s.calls) })
+			synctest.Test(t, func(t *testing.T) { testFaultsInside(t, name) })
 		})
 	}
 }
 
-func testFaultsInside(t *testing.T, name string, lengthAt int, calls []call) {
+func testFaultsInside(t *testing.T, name string) {
 	h := virtualtest.Host(t,
 		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios26"}}})
 	m := h.Devices()[0]
@@ -67,12 +51,16 @@ func testFaultsInside(t *testing.T, name string, lengthAt int, calls []call) {
 		return d
 	}
 	d := found()
-	for _, c := range calls {
+	of := name
+	if name == "lockdown" {
+		of = "trusted lockdown"
+	}
+	for _, c := range callsOf(t, of, m.Phone()) {
 		if err := c.do(context.Background(), d); err != nil {
 			t.Errorf("%s without a fault: %v", c.name, err)
 			continue
 		}
-		for what, fault := range faults(lengthAt) {
+		for what, fault := range faults(lengthAtInside[name]) {
 			m.SetFault(name, fault)
 			if name == "lockdown" ||
 				name == "rsd" { // connections that are open already have no fault
@@ -201,32 +189,6 @@ func xpcInfoCalls() []call {
 		) error {
 			return second(c.LockState(ctx))
 		}),
-	}
-}
-
-func terminalCalls() []call {
-	return []call{{"OpenTerminal", func(ctx context.Context, d *device.Device) error {
-		t, err := coredevice.OpenTerminal(ctx, d)
-		if err != nil {
-			return err
-		}
-		return t.Close()
-	}}}
-}
-
-func insideLockdownCalls() []call {
-	return []call{
-		{"Get", func(ctx context.Context, d *device.Device) error {
-			return second(d.Get(ctx, "", "DeviceName"))
-		}},
-		{
-			"Domain",
-			func(ctx context.Context, d *device.Device) error { return second(d.Domain(ctx, "")) },
-		},
-		{
-			"Public",
-			func(ctx context.Context, d *device.Device) error { return second(d.Public(ctx)) },
-		},
 	}
 }
 

@@ -36,7 +36,9 @@ import (
 type use struct {
 	name   string
 	inside bool // there are routes without it: outside of tunnels it may be absent
-	use    func(ctx context.Context, o service.Opener, p *phone.Phone) error
+	// channel is the channel of Instruments that is used.
+	channel string
+	use     func(ctx context.Context, o service.Opener, p *phone.Phone) error
 }
 
 // want makes an error unless it holds.
@@ -134,7 +136,13 @@ var services = []use{
 				return err
 			}
 			defer c.Close()
+			if err := c.Observe(ctx, "com.example.route"); err != nil {
+				return err
+			}
 			if err := c.Post(ctx, "com.example.route"); err != nil {
+				return err
+			}
+			if _, err := c.Next(ctx); err != nil {
 				return err
 			}
 			name, err := heard.Next(ctx)
@@ -187,37 +195,39 @@ var services = []use{
 			on, err := c.DeveloperMode(ctx)
 			return errors.Join(err, want(on, "developer mode is off"))
 		}},
-	{name: "dvt screenshot", use: withDVT(func(
+	instruments("screenshot", dvt.ChannelScreenshot, func(
 		ctx context.Context, s *dvt.Session, p *phone.Phone,
 	) error {
 		b, err := s.Screenshot(ctx)
 		return errors.Join(err,
 			want(bytes.HasPrefix(b, []byte("\x89PNG")), "no picture: % x", b[:min(8, len(b))]))
-	})},
-	{name: "dvt deviceinfo", use: withDVT(func(
+	}),
+	instruments("deviceinfo", dvt.ChannelDeviceInfo, func(
 		ctx context.Context, s *dvt.Session, p *phone.Phone,
 	) error {
 		list, err := s.Processes(ctx)
 		return errors.Join(err, want(len(list) == len(p.Processes.List()),
 			"%d processes, the phone has %d", len(list), len(p.Processes.List())))
-	})},
-	{name: "dvt processcontrol",
-		use: withDVT(func(ctx context.Context, s *dvt.Session, p *phone.Phone) error {
-			pid, err := s.Launch(ctx, "com.example.shop", dvt.LaunchOptions{})
-			if err != nil {
-				return err
-			}
-			if front, ok := p.Processes.Front(); !ok || front.PID != pid {
-				return fmt.Errorf("in front is %+v, not %d", front, pid)
-			}
-			return s.Kill(ctx, pid)
-		})},
-	{name: "dvt applications",
-		use: withDVT(func(ctx context.Context, s *dvt.Session, p *phone.Phone) error {
-			list, err := s.Applications(ctx, nil)
-			return errors.Join(err, want(len(list) > 0, "no app"))
-		})},
-	{name: "dvt location", use: withDVT(func(
+	}),
+	instruments("processcontrol", dvt.ChannelProcessControl, func(
+		ctx context.Context, s *dvt.Session, p *phone.Phone,
+	) error {
+		pid, err := s.Launch(ctx, "com.example.shop", dvt.LaunchOptions{})
+		if err != nil {
+			return err
+		}
+		if front, ok := p.Processes.Front(); !ok || front.PID != pid {
+			return fmt.Errorf("in front is %+v, not %d", front, pid)
+		}
+		return s.Kill(ctx, pid)
+	}),
+	instruments("applications", dvt.ChannelApplications, func(
+		ctx context.Context, s *dvt.Session, p *phone.Phone,
+	) error {
+		list, err := s.Applications(ctx, nil)
+		return errors.Join(err, want(len(list) > 0, "no app"))
+	}),
+	instruments("location", dvt.ChannelLocation, func(
 		ctx context.Context, s *dvt.Session, p *phone.Phone,
 	) error {
 		if err := s.SetLocation(ctx, 12.5, -3.25); err != nil {
@@ -226,8 +236,8 @@ var services = []use{
 		at, simulated := p.Location.Place()
 		return errors.Join(want(simulated && at == location.Place{Latitude: 12.5, Longitude: -3.25},
 			"the phone is at %v", at), s.ClearLocation(ctx))
-	})},
-	{name: "dvt conditions", use: withDVT(func(
+	}),
+	instruments("conditions", dvt.ChannelConditions, func(
 		ctx context.Context, s *dvt.Session, p *phone.Phone,
 	) error {
 		list, err := s.Conditions(ctx)
@@ -235,17 +245,18 @@ var services = []use{
 			err,
 			want(len(list) == len(p.Conditions.List()), "%d conditions", len(list)),
 		)
-	})},
-	{name: "dvt sysmontap",
-		use: withDVT(func(ctx context.Context, s *dvt.Session, p *phone.Phone) error {
-			m, err := s.Sysmon(ctx, dvt.SysmonConfig{})
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			_, err = m.Next(ctx)
+	}),
+	instruments("sysmontap", dvt.ChannelSysmon, func(
+		ctx context.Context, s *dvt.Session, p *phone.Phone,
+	) error {
+		m, err := s.Sysmon(ctx, dvt.SysmonConfig{})
+		if err != nil {
 			return err
-		})},
+		}
+		defer m.Close()
+		_, err = m.Next(ctx)
+		return err
+	}),
 	{name: "appservice", inside: true, use: func(
 		ctx context.Context, o service.Opener, p *phone.Phone,
 	) error {
@@ -307,31 +318,36 @@ var services = []use{
 			defer t.Close()
 			return want(t.ID != xpc.UUID{}, "no identifier")
 		}},
-	{name: "dvt notifications",
-		use: withDVT(func(ctx context.Context, s *dvt.Session, p *phone.Phone) error {
-			n, err := s.Notifications(ctx, dvt.NotificationOptions{Apps: true})
-			if err != nil {
-				return err
-			}
-			defer n.Close()
-			if _, err := p.Processes.Launch("com.example.shop"); err != nil {
-				return err
-			}
-			_, err = n.Next(ctx)
-			return err
-		})},
-}
-
-func withDVT(
-	f func(context.Context, *dvt.Session, *phone.Phone) error,
-) func(context.Context, service.Opener, *phone.Phone) error {
-	return func(ctx context.Context, o service.Opener, p *phone.Phone) error {
-		s, err := dvt.Connect(ctx, o, dvt.Options{})
+	instruments("notifications", dvt.ChannelNotifications, func(
+		ctx context.Context, s *dvt.Session, p *phone.Phone,
+	) error {
+		n, err := s.Notifications(ctx, dvt.NotificationOptions{Apps: true})
 		if err != nil {
 			return err
 		}
-		defer s.Close()
-		return f(ctx, s, p)
+		defer n.Close()
+		if _, err := p.Processes.Launch("com.example.shop"); err != nil {
+			return err
+		}
+		_, err = n.Next(ctx)
+		return err
+	}),
+}
+
+// instruments returns a use of a channel of Instruments.
+func instruments(
+	name, channel string, f func(context.Context, *dvt.Session, *phone.Phone) error,
+) use {
+	return use{
+		name: "dvt " + name, channel: channel,
+		use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
+			s, err := dvt.Connect(ctx, o, dvt.Options{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return f(ctx, s, p)
+		},
 	}
 }
 
@@ -344,6 +360,20 @@ type recorder struct{ names []service.Name }
 func (r *recorder) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	r.names = append(r.names, n)
 	return nil, errNotOpened
+}
+
+// opens returns the names of the services that u opens.
+func (u use) opens(t *testing.T, p *phone.Phone) []string {
+	t.Helper()
+	var r recorder
+	if err := u.use(virtualtest.Context(t), &r, p); !errors.Is(err, errNotOpened) {
+		t.Errorf("%s: %v, want the error of the opener", u.name, err)
+	}
+	var names []string
+	for _, n := range r.names {
+		names = append(names, n.String())
+	}
+	return names
 }
 
 // usedByRoutes are services that the routes of TestRoutes are made of.
@@ -361,16 +391,16 @@ func TestServicesHaveUses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r recorder
+	var names []string
 	for _, s := range services {
-		if err := s.use(virtualtest.Context(t), &r, p); !errors.Is(err, errNotOpened) {
-			t.Errorf("%s: %v, want the error of the opener", s.name, err)
+		names = append(names, s.opens(t, p)...)
+	}
+	for _, channel := range dvt.Channels() {
+		if !slices.ContainsFunc(services, func(s use) bool { return s.channel == channel }) {
+			t.Errorf("%s is in channels.go of dvt, but not in services of uses_test.go", channel)
 		}
 	}
-	used := slices.Clone(usedByRoutes)
-	for _, n := range r.names {
-		used = append(used, n.String())
-	}
+	used := append(names, usedByRoutes...)
 	for _, name := range virtual.Services() {
 		if !slices.Contains(used, name) {
 			t.Errorf("%s is in catalog.go, but not in services of uses_test.go", name)
