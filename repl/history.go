@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 const (
@@ -108,21 +110,9 @@ func encodeEntry(entry string) string {
 
 // rewrite writes the whole file.
 func (h *history) rewrite() error {
-	f, err := os.CreateTemp(filepath.Dir(h.path), ".history-*") // 0600
-	if err != nil {
-		return err
-	}
 	var b strings.Builder
 	for _, e := range h.entries {
 		b.WriteString(encodeEntry(e))
 	}
-	_, err = f.WriteString(b.String())
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), h.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return savefile.Private(h.path, []byte(b.String()))
 }

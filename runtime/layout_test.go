@@ -59,9 +59,9 @@ var capabilityMay = append([]string{
 var rules = []rule{
 	{"cmd", append([]string{
 		"repl", "bindings/...", "stdlib/...", "runtime/host/...", "runtime/virtual",
-		"runtime/phone/...",
+		"runtime/phone/...", "runtime/savefile",
 	}, slices.Concat(protocols, capabilities)...)},
-	{"repl", []string{"runtime/host/..."}},
+	{"repl", []string{"runtime/host/...", "runtime/savefile"}},
 	{"scripts", nil},
 	{
 		"bindings",
@@ -120,10 +120,10 @@ var rules = []rule{
 	{"runtime/savefile", nil},
 	{"runtime/lockdown", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/usbmux", []string{"runtime/link", "runtime/codec/..."}},
-	{"runtime/pair", []string{"runtime/link", "runtime/codec/..."}},
+	{"runtime/pair", []string{"runtime/link", "runtime/savefile", "runtime/codec/..."}},
 	{"runtime/dtx", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/remotexpc", []string{"runtime/link", "runtime/codec/..."}},
-	{"runtime/remotepair", []string{"runtime/link", "runtime/codec/..."}},
+	{"runtime/remotepair", []string{"runtime/link", "runtime/savefile", "runtime/codec/..."}},
 	{"runtime/bonjour", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/tunnel", []string{"runtime/tunnel/...", "runtime/link", "runtime/codec/..."}},
 	{"runtime/tunneld", []string{"runtime/rsd", "runtime/link"}},

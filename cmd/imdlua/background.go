@@ -20,6 +20,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 // A forward in the background has three files in one folder:
@@ -60,28 +61,9 @@ func (c *cli) runFolder() (string, error) {
 	return dir, os.Chmod(dir, 0o700)
 }
 
-// writePrivate writes a file that only its owner can read. It replaces an existing file of that
-// name and does not follow links: if others can write to the folder, they may have made a link to
-// a file of the user.
-func writePrivate(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
-}
-
-// createLog opens a new log file as writePrivate does.
+// createLog opens a new log file as savefile.Private does.
 func createLog(path string) (*os.File, error) {
-	if err := writePrivate(path, ""); err != nil {
+	if err := savefile.Private(path, nil); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
@@ -266,7 +248,7 @@ func (c *cli) serveInBackground(ctx context.Context, f *forwardFlags, specs []fo
 		}
 		control = l
 		go awaitStop(control, func() { cancel(errInterrupted) }, stopped)
-		err = writePrivate(files.pid(), strconv.Itoa(os.Getpid())+"\n")
+		err = savefile.Private(files.pid(), []byte(strconv.Itoa(os.Getpid())+"\n"))
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 // systemConfiguration is the name of the file with the SystemBUID. No record may have
@@ -72,7 +73,7 @@ func (f Files) Read(id string) ([]byte, error) {
 func (f Files) Write(id string, b []byte) error {
 	name, err := f.dir.file(id)
 	if err == nil {
-		err = f.dir.replace(name, b)
+		err = savefile.Private(name, b)
 	}
 	if err != nil {
 		return &Error{Op: "save", Subject: id, Err: plain(err)}
@@ -100,40 +101,6 @@ func plain(err error) error {
 		return &fs.PathError{Op: "file", Path: p.Path, Err: p.Err}
 	}
 	return err
-}
-
-// replace writes a file under a temporary name and renames it. A reader never sees half
-// of a file, and a full disk does not destroy the old one.
-func (d *Dir) replace(name string, b []byte) error {
-	temp, err := d.temp(b)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp, name); err != nil {
-		os.Remove(temp)
-		return err
-	}
-	return nil
-}
-
-func (d *Dir) temp(b []byte) (string, error) {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(d.dir, ".imdlua-*") // its mode is 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
 }
 
 // Load returns the record of a device.
@@ -207,24 +174,19 @@ func (d *Dir) buid() (string, error) {
 		return "", err
 	}
 	if !missing {
-		return buid, d.replace(name, b)
+		return buid, savefile.Private(name, b)
 	}
-	// Two programs may start on an empty folder at once. A link, unlike a rename, fails
-	// for the second program, which then uses the SystemBUID of the first.
-	temp, err := d.temp(b)
+	// Two programs may start on an empty folder at once. The second one then uses the
+	// SystemBUID of the first.
+	err = savefile.NewPrivate(name, b)
+	if errors.Is(err, fs.ErrExist) {
+		config, err = readConfiguration(name)
+		buid, _ = config.String("SystemBUID")
+	}
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(temp)
-	switch err := os.Link(temp, name); {
-	case err == nil:
-		return buid, nil
-	case errors.Is(err, fs.ErrExist):
-		config, err := readConfiguration(name)
-		s, _ := config.String("SystemBUID")
-		return s, err
-	}
-	return buid, os.Rename(temp, name) // for file systems without links
+	return buid, nil
 }
 
 func readConfiguration(name string) (plist.Dict, error) {

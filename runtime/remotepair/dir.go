@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 const (
@@ -103,42 +104,13 @@ func (d *Dir) Save(ctx context.Context, id string, r *Record) error {
 	if err == nil {
 		b, err = r.Encode()
 	}
-	var temp string
 	if err == nil {
-		temp, err = d.temp(b)
-	}
-	if err == nil {
-		err = os.Rename(temp, name)
-		if err != nil {
-			os.Remove(temp)
-		}
+		err = savefile.Private(name, b)
 	}
 	if err != nil {
 		return d.fail("save", id, err)
 	}
 	return nil
-}
-
-// temp writes b to a new file. A reader then never sees half of a file, and a full disk
-// does not destroy the old one.
-func (d *Dir) temp(b []byte) (string, error) {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(d.dir, ".imdlua-*") // its mode is 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
 }
 
 // Delete removes the record of a device.
@@ -207,23 +179,18 @@ func (d *Dir) identity(hostName string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	temp, err := d.temp(b)
+	err = savefile.NewPrivate(name, b)
+	if err == nil {
+		return id, nil
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	b, err = readFile(name) // another program was first
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(temp)
-	// Unlike a rename, a link fails for the second program.
-	switch err := os.Link(temp, name); {
-	case err == nil:
-		return id, nil
-	case errors.Is(err, fs.ErrExist):
-		b, err = readFile(name)
-		if err != nil {
-			return nil, err
-		}
-		return parseIdentity(b)
-	}
-	return id, os.Rename(temp, name) // for file systems without links
+	return parseIdentity(b)
 }
 
 func (i *Identity) encode() ([]byte, error) {

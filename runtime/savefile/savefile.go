@@ -1,6 +1,7 @@
 // Package savefile writes content from elsewhere to files of this computer. A file gets
 // its final name only when it is complete. Names that a system cannot write are
-// replaced by names that it can write.
+// replaced by names that it can write. The package also writes the files that only their
+// owner may read.
 package savefile
 
 import (
