@@ -42,6 +42,19 @@ type Opener interface {
 	Open(ctx context.Context, n Name) (net.Conn, error)
 }
 
+// Connect opens a service on a device and returns what make makes of the connection. Op
+// of its errors is "connect".
+func Connect[C any](
+	ctx context.Context, o Opener, n Name, errs *Errors, make func(net.Conn) C,
+) (C, error) {
+	c, err := o.Open(ctx, n)
+	if err != nil {
+		var none C
+		return none, errs.New("connect", "", err)
+	}
+	return make(c), nil
+}
+
 // Randomizer is an Opener that chooses the source of random bytes for its services. A
 // fixed source makes it possible to replay a recorded exchange byte for byte.
 type Randomizer interface {

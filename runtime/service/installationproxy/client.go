@@ -24,11 +24,7 @@ type Client struct{ exchange *link.Exchange }
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
-	c, err := o.Open(ctx, Service)
-	if err != nil {
-		return nil, errs.New("connect", "", err)
-	}
-	return New(c), nil
+	return service.Connect(ctx, o, Service, &errs, New)
 }
 
 // New returns a client on a connection to the service. Close closes c.

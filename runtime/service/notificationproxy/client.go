@@ -27,20 +27,12 @@ type Client struct {
 
 // Connect opens the service on a paired device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
-	return connect(ctx, o, Service)
+	return service.Connect(ctx, o, Service, &errs, New)
 }
 
 // ConnectInsecure opens the variant of the service that does not need pairing.
 func ConnectInsecure(ctx context.Context, o service.Opener) (*Client, error) {
-	return connect(ctx, o, Insecure)
-}
-
-func connect(ctx context.Context, o service.Opener, n service.Name) (*Client, error) {
-	c, err := o.Open(ctx, n)
-	if err != nil {
-		return nil, errs.New("connect", "", err)
-	}
-	return New(c), nil
+	return service.Connect(ctx, o, Insecure, &errs, New)
 }
 
 // New returns a client on a connection to the service and starts the goroutine that

@@ -33,11 +33,7 @@ type Client struct {
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
-	c, err := o.Open(ctx, Service)
-	if err != nil {
-		return nil, errs.New("connect", "", err)
-	}
-	return New(c), nil
+	return service.Connect(ctx, o, Service, &errs, New)
 }
 
 // New returns a client that reads the log from c. Close closes c.
