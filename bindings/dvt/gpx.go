@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -290,7 +292,7 @@ func (r journey) leg(
 		if !still && rest > stepTime {
 			step = stepTime
 		}
-		if err := sleep(ctx, step); err != nil {
+		if err := link.Sleep(ctx, step); err != nil {
 			return err
 		}
 		if step == rest {
@@ -303,20 +305,5 @@ func (r journey) leg(
 		if err := move(between(a, b, float64(now-r.at[i])/float64(r.at[i+1]-r.at[i]))); err != nil {
 			return err
 		}
-	}
-}
-
-// sleep waits for d. It returns an error if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

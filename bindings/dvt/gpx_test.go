@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 func TestParseGPX(t *testing.T) {
@@ -165,7 +166,7 @@ func (r *traveller) SetLocation(ctx context.Context, lat, lon float64) error {
 	round := func(degrees float64) float64 { return math.Round(degrees*1e4) / 1e4 }
 	r.places = append(r.places, gpxPoint{Lat: round(lat), Lon: round(lon)})
 	r.when = append(r.when, time.Since(r.begin))
-	return sleep(ctx, r.slow)
+	return link.Sleep(ctx, r.slow)
 }
 
 func (r *traveller) ClearLocation(ctx context.Context) error {

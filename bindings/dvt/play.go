@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/localfile"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
@@ -112,7 +113,7 @@ func travel(ctx context.Context, s locator, r journey, loop bool) (err error) {
 		}
 		// Without this pause, a journey that takes no time would be repeated as fast as
 		// possible.
-		if err := sleep(ctx, max(0, stepTime-time.Since(begin))); err != nil {
+		if err := link.Sleep(ctx, max(0, stepTime-time.Since(begin))); err != nil {
 			return err
 		}
 	}

@@ -229,7 +229,7 @@ func (p *resumer) reopen(parent context.Context, cause error) (*Opening, error) 
 				refusal = err
 			}
 		}
-		if !wait(ctx, pause) {
+		if link.Sleep(ctx, pause) != nil {
 			break
 		}
 	}
@@ -244,18 +244,6 @@ func (p *resumer) attempt(ctx context.Context) (*Opening, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	return p.Open(ctx)
-}
-
-// wait waits for d. It returns false if ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // lost lists the errors of connections that have ended.

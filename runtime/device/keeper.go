@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/device/route"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -104,11 +105,7 @@ func (k *Keeper) look() {
 		if !k.opts.Network {
 			return
 		}
-		t := time.NewTimer(lookAgain)
-		select {
-		case <-t.C:
-		case <-k.life.Done():
-			t.Stop()
+		if link.Sleep(k.life, lookAgain) != nil {
 			return
 		}
 	}

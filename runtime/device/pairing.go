@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/usbmux"
@@ -113,12 +114,8 @@ func (d *Device) pair(ctx context.Context) (*pair.Record, error) {
 		if d.finder.opts.OnTrustDialog != nil {
 			d.finder.opts.OnTrustDialog(d.Info())
 		}
-		t := time.NewTimer(trustPoll)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+		if ended := link.Sleep(ctx, trustPoll); ended != nil {
+			return nil, fmt.Errorf("%w (%w)", err, ended)
 		}
 	}
 }

@@ -35,6 +35,25 @@ func WithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) err
 	}
 }
 
+// Sleep waits for d without the interpreter lock. If d is negative, it waits until the
+// task is cancelled, which raises an error.
+func Sleep(L *lua.LState, d time.Duration) {
+	WithTimeout(L, -1, func(ctx context.Context) error {
+		if d < 0 {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
 // TryWithTimeout is like WithTimeout but returns the error of f.
 func TryWithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) error) error {
 	k := hookOf(L)

@@ -189,13 +189,14 @@ func describeData(b []byte) string {
 
 func (h *Host) dataSub(L *lua.LState) int {
 	b := dataAt(L, 1)
-	from, to := stringRange(len(b), L.OptInt(2, 1), L.OptInt(3, -1))
+	from, to := StringRange(len(b), L.OptInt(2, 1), L.OptInt(3, -1))
 	L.Push(h.Data(b[from:to]))
 	return 1
 }
 
-// stringRange converts the positions i and j of Lua to the bounds of a Go slice.
-func stringRange(n, i, j int) (from, to int) {
+// StringRange converts the positions i and j of Lua, which may be negative, to the bounds
+// of a slice of n elements.
+func StringRange(n, i, j int) (from, to int) {
 	if i < 0 {
 		i = max(n+i+1, 1)
 	}
@@ -212,7 +213,7 @@ func stringRange(n, i, j int) (from, to int) {
 func dataByte(L *lua.LState) int {
 	b := dataAt(L, 1)
 	i := L.OptInt(2, 1)
-	from, to := stringRange(len(b), i, L.OptInt(3, i))
+	from, to := StringRange(len(b), i, L.OptInt(3, i))
 	if to-from > maxUnpack {
 		L.RaiseError("too many results (%d, limit is %d)", to-from, maxUnpack)
 	}

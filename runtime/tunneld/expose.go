@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
@@ -128,7 +129,7 @@ func (e *exposure) live() {
 			break
 		}
 		e.run.log.Warn("not reachable", "udid", e.UDID, "error", err)
-		sleep(e.ctx, wait)
+		_ = link.Sleep(e.ctx, wait)
 	}
 	<-e.ctx.Done()
 }

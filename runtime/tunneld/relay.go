@@ -126,7 +126,7 @@ func (e *exposure) serve(l net.Listener, handle func(net.Conn)) {
 				return
 			default:
 				e.run.log.Warn("accept", "error", err)
-				sleep(e.ctx, acceptPause)
+				_ = link.Sleep(e.ctx, acceptPause)
 			}
 		}
 	})

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Tunnel is an established tunnel that a Manager keeps.
@@ -306,19 +308,9 @@ func (r *run) shutdown(after time.Duration) {
 	}
 	r.log.Debug("shutdown")
 	r.wg.Go(func() {
-		sleep(r.ctx, after)
+		_ = link.Sleep(r.ctx, after) // the end of ctx also ends the run
 		r.cancel()
 	})
-}
-
-// sleep waits for d or for the end of ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // monitor updates the exposures when tunnels change.

@@ -252,7 +252,7 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 // step connects if there is no connection, and waits for one event.
 func (w *Watcher) step(ctx context.Context) (Event, bool) {
 	if w.listener == nil {
-		if w.failed && !pause(ctx, reconnectDelay) {
+		if w.failed && link.Sleep(ctx, reconnectDelay) != nil {
 			return Event{}, false
 		}
 		l, err := w.client.Listen(ctx)
@@ -302,16 +302,4 @@ func (w *Watcher) Close() error {
 	l := w.listener
 	w.listener = nil
 	return l.Close()
-}
-
-// pause waits for d. It returns false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

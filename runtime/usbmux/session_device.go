@@ -61,7 +61,7 @@ func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
 			return &Error{Op: "serve", Err: err}
 		default:
 			m.log.WarnContext(ctx, "accept", "error", err)
-			if !pause(ctx, delay) {
+			if link.Sleep(ctx, delay) != nil {
 				return nil
 			}
 			delay = min(2*delay, maxAcceptPause)

@@ -262,12 +262,8 @@ func (m *Machine) power(a power.Action) {
 			return
 		}
 		m.phone.Boot()
-		t := time.NewTimer(m.opts.Boot)
-		defer t.Stop()
-		select {
-		case <-t.C:
+		if link.Sleep(m.life, m.opts.Boot) == nil {
 			m.Attach(mux)
-		case <-m.life.Done():
 		}
 	}()
 }

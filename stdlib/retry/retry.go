@@ -5,7 +5,6 @@
 package retry
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"math"
@@ -112,7 +111,7 @@ func retry(c *api.Call, fn *lua.LFunction, o retryOptions) (api.Values, error) {
 		if try == o.Times || o.On != nil && !slices.Contains(o.On, e.Code) {
 			return nil, counted(e, try)
 		}
-		sleep(c, o.delay(try))
+		host.Sleep(c.L, o.delay(try))
 	}
 }
 
@@ -129,20 +128,6 @@ func counted(e *host.Error, tries int) error {
 		Hint: e.Hint, Where: e.Where, Traceback: e.Traceback, Details: details, Cause: e.Cause,
 		Suppressed: e.Suppressed,
 	}
-}
-
-// sleep waits without the interpreter lock. It raises an error if the task is cancelled.
-func sleep(c *api.Call, d time.Duration) {
-	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
 }
 
 type eventuallyOptions struct {
@@ -173,7 +158,7 @@ func eventually(c *api.Call, fn *lua.LFunction, o eventuallyOptions) (api.Values
 			}
 			wait = min(wait, left)
 		}
-		sleep(c, wait)
+		host.Sleep(c.L, wait)
 	}
 }
 

@@ -8,7 +8,6 @@
 package task
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -236,25 +235,7 @@ func spawn(c *api.Call, what lua.LValue, args ...lua.LValue) (*host.Task, error)
 	return nil, c.ArgError(1, "function or table expected, got %s", what.Type())
 }
 
-func sleep(c *api.Call, d time.Duration) {
-	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error { return wait(ctx, d) })
-}
-
-// wait sleeps for d, or until ctx ends if d is NoTimeout.
-func wait(ctx context.Context, d time.Duration) error {
-	if d == api.NoTimeout {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func sleep(c *api.Call, d time.Duration) { host.Sleep(c.L, d) }
 
 func timeout(c *api.Call, d time.Duration, fn *lua.LFunction, args ...lua.LValue) api.Values {
 	if d == api.NoTimeout {
@@ -291,9 +272,7 @@ func every(c *api.Call, d time.Duration, fn *lua.LFunction) *host.Task {
 			if now := time.Now(); next.Before(now) {
 				next = now // fn took too long: missed calls are skipped
 			}
-			host.WithTimeout(L, api.NoTimeout, func(ctx context.Context) error {
-				return wait(ctx, time.Until(next))
-			})
+			host.Sleep(L, max(time.Until(next), 0))
 		}
 	})
 	return host.Spawn(c.L, "every "+place(fn), loop)

@@ -5,7 +5,6 @@
 package time
 
 import (
-	"context"
 	"math"
 	"strconv"
 	"strings"
@@ -91,22 +90,7 @@ return d:iso() -- => "2024-02-29T00:00:00Z"`)),
 
 func now(*api.Call) time.Time { return time.Now() }
 
-func sleep(c *api.Call, d time.Duration) {
-	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error {
-		if d == api.NoTimeout {
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-}
+func sleep(c *api.Call, d time.Duration) { host.Sleep(c.L, d) }
 
 func measure(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
 	start := time.Now()

@@ -59,21 +59,6 @@ func check(s string) error {
 	return e
 }
 
-// part converts two positions, which may be negative, to the bounds of a slice of n elements.
-func part(n, i, j int) (from, to int) {
-	if i < 0 {
-		i = max(n+i+1, 1)
-	}
-	if j < 0 {
-		j = n + j + 1
-	}
-	from, to = max(i, 1)-1, min(j, n)
-	if from >= to {
-		return 0, 0
-	}
-	return from, to
-}
-
 func or(p *int, none int) int {
 	if p == nil {
 		return none
@@ -202,7 +187,7 @@ func codepoint(c *api.Call, s string, first, last *int) (api.Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, to := part(len(s), at+1, or(last, at+1))
+	_, to := host.StringRange(len(s), at+1, or(last, at+1))
 	var out api.Values
 	for i, r := range s[at:] {
 		if at+i >= to {
@@ -305,7 +290,7 @@ func sub(_ *api.Call, s string, first int, last *int) (string, error) {
 	if err := check(s); err != nil {
 		return "", err
 	}
-	from, to := part(utf8.RuneCountInString(s), first, or(last, -1))
+	from, to := host.StringRange(utf8.RuneCountInString(s), first, or(last, -1))
 	begin, end, n := 0, 0, 0
 	for at, r := range s {
 		if n == from {
