@@ -233,7 +233,7 @@ func (r *repl) end(ctx context.Context, t *host.Task) {
 	go func() {
 		defer close(done)
 		// A task that is cancelled on request must not be reported as failed.
-		r.session.With(func(*lua.LState) { t.Observe() })
+		r.interactive.With(func(*lua.LState) { t.Observe() })
 		t.Cancel("killed at the prompt")
 		<-t.Done()
 	}()

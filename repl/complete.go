@@ -33,7 +33,7 @@ func (r *repl) complete(line string, cursor int) (string, []string) {
 		text = code
 	}
 	var c api.Completion
-	if !r.session.TryWith(peekTime, func(L *lua.LState) { c = r.index.Complete(L, text) }) {
+	if !r.interactive.TryWith(peekTime, func(L *lua.LState) { c = r.index.Complete(L, text) }) {
 		c = r.index.Complete(nil, text)
 	}
 	if c.Kind != "" && len(c.Items) == 0 {

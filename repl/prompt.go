@@ -24,7 +24,7 @@ func (r *repl) prompt(more bool) string {
 		return "..> "
 	}
 	text := r.o.Name
-	r.session.TryWith(peekTime, func(L *lua.LState) {
+	r.interactive.TryWith(peekTime, func(L *lua.LState) {
 		if label := deviceLabel(L); label != "" {
 			text += "(" + label + ")"
 		}

@@ -1,5 +1,5 @@
 // Package repl runs a Host interactively. It reads inputs, runs them in one
-// host.Session, and prints their values. It has help, completion and a history.
+// host.Interactive, and prints their values. It has help, completion and a history.
 //
 //	imd> local dev = device()
 //	imd(iPhone, iOS 17.5.1)> dev.name
@@ -69,11 +69,11 @@ var ErrKilled = errors.New("repl: killed")
 var errQuit = errors.New("repl: quit")
 
 type repl struct {
-	o       Options
-	host    *host.Host
-	session *host.Session
-	index   *api.Index
-	errors  io.Writer
+	o           Options
+	host        *host.Host
+	interactive *host.Interactive
+	index       *api.Index
+	errors      io.Writer
 
 	mu      sync.Mutex          // guards the fields that completion and the loop use
 	pending string              // lines of an unfinished input
@@ -105,7 +105,7 @@ func Run(ctx context.Context, o Options) error {
 		r.errors = o.Output
 	}
 	r.index = api.Registry(o.Host)
-	r.session = o.Host.Session(context.WithoutCancel(ctx))
+	r.interactive = o.Host.Interactive(context.WithoutCancel(ctx))
 	defer o.Editor.Close()
 	stop := context.AfterFunc(ctx, func() { o.Editor.Close() })
 	defer stop()
@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) error {
 		r.stopRecording()
 	}
 	if errors.Is(err, ErrKilled) {
-		return err // the host is busy, so its Session cannot be closed
+		return err // the host is busy, so its run cannot be closed
 	}
 	closing := r.close()
 	if err == nil || errors.Is(closing, ErrKilled) {
@@ -129,10 +129,10 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-// close closes the host.Session, which runs the deferred functions of its scope.
+// close closes the host.Interactive, which runs the deferred functions of its scope.
 func (r *repl) close() error {
 	var err error
-	killed := r.attend(func() { err = r.session.Close() }, func() {})
+	killed := r.attend(func() { err = r.interactive.Close() }, func() {})
 	if killed != nil {
 		return killed
 	}
@@ -143,7 +143,7 @@ func (r *repl) close() error {
 	return err
 }
 
-// isCancelled reports whether err is the error of a host.Session that was closed.
+// isCancelled reports whether err is the error of a host.Interactive that was closed.
 func isCancelled(err error) bool {
 	var e *host.Error
 	return errors.As(err, &e) && e.Code == "cancelled"
@@ -151,7 +151,7 @@ func isCancelled(err error) bool {
 
 func (r *repl) begin(ctx context.Context) error {
 	r.o.Editor.SetCompleter(r.complete)
-	r.session.With(func(*lua.LState) {
+	r.interactive.With(func(*lua.LState) {
 		for _, name := range []string{"_", "__", "_e"} {
 			r.host.SetGlobal(name, lua.LNil)
 		}
@@ -325,9 +325,9 @@ func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, erro
 	var err error
 	r.drain()
 	killed := r.attend(
-		func() { values, err = r.session.Eval(ctx, chunk, code) },
+		func() { values, err = r.interactive.Eval(ctx, chunk, code) },
 		func() {
-			r.session.Interrupt()
+			r.interactive.Interrupt()
 			cancel() // Interrupt has no effect while the code is compiled
 		})
 	if killed != nil {
@@ -339,7 +339,7 @@ func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, erro
 // with calls f with the interpreter lock held. It waits until the running task releases
 // the lock.
 func (r *repl) with(f func(L *lua.LState)) error {
-	return r.attend(func() { r.session.With(f) }, func() {})
+	return r.attend(func() { r.interactive.With(f) }, func() {})
 }
 
 // attend calls f and waits until it returns. It calls interrupt for the first and the

@@ -183,7 +183,7 @@ func TestMemoryKinds(t *testing.T) {
 func TestSessionGoesOnAfterMemory(t *testing.T) {
 	h := host.New(host.Options{MaxMemory: 32 << 20})
 	defer h.Close()
-	s := h.Session(context.Background())
+	s := h.Interactive(context.Background())
 	defer s.Close()
 	eval := func(source string) ([]lua.LValue, error) {
 		return s.Eval(context.Background(), "[1]", source)

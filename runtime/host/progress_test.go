@@ -182,11 +182,11 @@ func TestSessionHidesProgress(t *testing.T) {
 	s := &screen{}
 	h := host.New(host.Options{Stdout: s, Stderr: s})
 	defer h.Close()
-	session := h.Session(context.Background())
-	defer session.Close()
+	interactive := h.Interactive(context.Background())
+	defer interactive.Close()
 	l := h.Stderr().Line()
 	l.Set("line")
-	if _, err := session.Eval(context.Background(), "input", `print("out")`); err != nil {
+	if _, err := interactive.Eval(context.Background(), "input", `print("out")`); err != nil {
 		t.Error(err)
 	}
 	if got := s.String(); got != "out|" {

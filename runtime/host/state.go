@@ -89,15 +89,15 @@ type Host struct {
 	mappers       []func(error) *Error
 	starters      []func(L *lua.LState, chunk string)
 
-	mu      sync.Mutex
-	main    *Task
-	live    []*Task
-	waits   map[*Task]*Waiter
-	sources map[string]string
-	closed  bool
-	session *Session
+	mu          sync.Mutex
+	main        *Task
+	live        []*Task
+	waits       map[*Task]*Waiter
+	sources     map[string]string
+	closed      bool
+	interactive *Interactive
 	// grace ends when clean-up has to stop: at a second interrupt, or in Close.
-	// Each run and each input of a Session begins with a fresh one.
+	// Each run and each input of an Interactive begins with a fresh one.
 	grace     context.Context
 	stopGrace context.CancelFunc
 }
@@ -194,11 +194,11 @@ func (h *Host) OnStart(f func(L *lua.LState, chunk string)) {
 	h.starters = append(h.starters, f)
 }
 
-// Interrupt cancels the run, or the running input of a Session, with code
+// Interrupt cancels the run, or the running input of an Interactive, with code
 // "interrupted". The scopes then close. A second call ends the clean-up as well.
 func (h *Host) Interrupt() {
 	h.mu.Lock()
-	t, s := h.main, h.session
+	t, s := h.main, h.interactive
 	h.mu.Unlock()
 	switch {
 	case t == nil:
@@ -254,7 +254,7 @@ func (h *Host) Close() error {
 		return nil
 	}
 	h.closed = true
-	t, s := h.main, h.session
+	t, s := h.main, h.interactive
 	h.mu.Unlock()
 	h.cancelAll(Errorf("cancelled", "the host was closed"))
 	if t != nil {

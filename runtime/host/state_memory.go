@@ -137,7 +137,7 @@ func (h *Host) measure(k *hook, n uint64) {
 // asks for more memory.
 func (h *Host) cancelForMemory(k *hook, cause *Error) {
 	h.mu.Lock()
-	s := h.session
+	s := h.interactive
 	h.mu.Unlock()
 	switch {
 	case s == nil:

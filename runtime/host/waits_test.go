@@ -214,16 +214,16 @@ func endWait(t *testing.T, source, stopper string) {
 	h := host.New(host.Options{Stdout: out, Stderr: out})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var session *host.Session
+	var interactive *host.Interactive
 	if stopper == "input" {
-		session = h.Session(ctx)
+		interactive = h.Interactive(ctx)
 	}
 	stop := func() {
 		switch stopper {
 		case "interrupt":
 			h.Interrupt()
 		case "input":
-			session.Interrupt()
+			interactive.Interrupt()
 		case "context":
 			cancel()
 		}
@@ -235,15 +235,15 @@ func endWait(t *testing.T, source, stopper string) {
 		t.Fatal(err)
 	}
 	var err error
-	if session != nil {
-		_, err = session.Eval(ctx, "[1]", source)
-		res, nextErr := session.Eval(ctx, "[2]", "return 1 + 1")
+	if interactive != nil {
+		_, err = interactive.Eval(ctx, "[1]", source)
+		res, nextErr := interactive.Eval(ctx, "[2]", "return 1 + 1")
 		if nextErr != nil {
 			t.Errorf("the next input failed: %v", nextErr)
 		} else if res[0] != lua.LNumber(2) {
 			t.Errorf("the next input returned %v, want 2", res)
 		}
-		session.Close()
+		interactive.Close()
 	} else {
 		err = h.Run(ctx, "test.lua", source)
 	}

@@ -106,7 +106,7 @@ func (c *child) answer(t testing.TB, line string) string {
 
 // answerHost is a host that answers the same requests.
 type answerHost struct {
-	run    *host.Session
+	run    *host.Interactive
 	answer string
 }
 
@@ -121,7 +121,7 @@ func newAnswerHost(t testing.TB) *answerHost {
 		s.answer = L.CheckString(1)
 		return 0
 	}))
-	s.run = h.Session(t.Context())
+	s.run = h.Interactive(t.Context())
 	t.Cleanup(func() {
 		s.run.Close()
 		h.Close()

@@ -56,7 +56,7 @@ func TestCompleteChoices(t *testing.T) {
 		t.Fatal(err)
 	}
 	ix := api.Registry(h)
-	s := h.Session(context.Background())
+	s := h.Interactive(context.Background())
 	t.Cleanup(func() { s.Close() })
 	if _, err := s.Eval(context.Background(), "setup", "r = tune() box = { r = r }"); err != nil {
 		t.Fatal(err)

@@ -256,7 +256,7 @@ func TestComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	ix := api.Registry(h)
-	s := h.Session(context.Background())
+	s := h.Interactive(context.Background())
 	t.Cleanup(func() { s.Close() })
 	if _, err := s.Eval(context.Background(), "setup", `
 		dev = lab.phone("x") app = dev:app("a") text = "s"

@@ -8,10 +8,10 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Session is an interactive run: one main task that evaluates many inputs. Inputs
+// Interactive is an interactive run: one main task that evaluates many inputs. Inputs
 // may make new globals. An input that fails or is cancelled does not prevent the
 // next one.
-type Session struct {
+type Interactive struct {
 	host *Host
 	task *Task
 	stop func()
@@ -24,10 +24,10 @@ type Session struct {
 	interrupted bool                    // the running input has been interrupted
 }
 
-// Session starts an interactive run. If the host is closed or runs something
+// Interactive starts an interactive run. If the host is closed or runs something
 // already, Eval returns an error.
-func (h *Host) Session(ctx context.Context) *Session {
-	s := &Session{host: h}
+func (h *Host) Interactive(ctx context.Context) *Interactive {
+	s := &Interactive{host: h}
 	ctx, stop := h.limited(ctx)
 	t, err := h.startMain(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func (h *Host) Session(ctx context.Context) *Session {
 	h.lock.acquire(t.ticket)
 	h.strict.open = true
 	h.mu.Lock()
-	h.session = s
+	h.interactive = s
 	h.mu.Unlock()
 	h.setScriptDir("")
 	h.lock.release()
@@ -51,11 +51,11 @@ func (h *Host) Session(ctx context.Context) *Session {
 // Eval runs an input and returns its results. The end of ctx cancels this input
 // only; tasks and resources of the run stay. The error is an *Error or an
 // *ExitError.
-func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue, error) {
+func (s *Interactive) Eval(ctx context.Context, chunk, source string) ([]lua.LValue, error) {
 	s.eval.Lock()
 	defer s.eval.Unlock()
 	if s.closed {
-		return nil, Errorf("closed", "the session is closed")
+		return nil, Errorf("closed", "the run is closed")
 	}
 	h, t := s.host, s.task
 	h.forget(chunk)
@@ -98,7 +98,7 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 
 // begin returns the context of an input, and a function that must be called when
 // the input has ended.
-func (s *Session) begin(ctx context.Context) (life context.Context, end func()) {
+func (s *Interactive) begin(ctx context.Context) (life context.Context, end func()) {
 	t := s.task
 	life, cancel := context.WithCancelCause(t.life)
 	stop := context.AfterFunc(ctx, func() {
@@ -124,7 +124,7 @@ func (s *Session) begin(ctx context.Context) (life context.Context, end func()) 
 // Interrupt cancels the running input with code "interrupted". A second call during
 // the same input ends its clean-up as well. If no input runs, Interrupt does
 // nothing.
-func (s *Session) Interrupt() {
+func (s *Interactive) Interrupt() {
 	s.mu.Lock()
 	again := s.interrupted
 	s.interrupted = s.cancel != nil
@@ -137,7 +137,7 @@ func (s *Session) Interrupt() {
 }
 
 // cancelInput cancels the running input.
-func (s *Session) cancelInput(cause error) {
+func (s *Interactive) cancelInput(cause error) {
 	s.mu.Lock()
 	cancel := s.cancel
 	s.mu.Unlock()
@@ -163,14 +163,14 @@ func (h *Host) forget(chunk string) {
 
 // With waits for the lock and calls f with a thread of its own. An error that f
 // raises is only logged.
-func (s *Session) With(f func(L *lua.LState)) {
+func (s *Interactive) With(f func(L *lua.LState)) {
 	if err := s.host.With(f); err != nil {
 		s.host.log.Warn("error in With", "error", err)
 	}
 }
 
 // TryWith is like With but waits for the lock at most d. It reports whether f ran.
-func (s *Session) TryWith(d time.Duration, f func(L *lua.LState)) bool {
+func (s *Interactive) TryWith(d time.Duration, f func(L *lua.LState)) bool {
 	h := s.host
 	if !h.lock.tryAcquire(newTicket(), d) {
 		return false
@@ -183,11 +183,11 @@ func (s *Session) TryWith(d time.Duration, f func(L *lua.LState)) bool {
 }
 
 // Close cancels the tasks of the run and closes its scope. It may be called twice.
-func (s *Session) Close() error {
+func (s *Interactive) Close() error {
 	if s.task == nil {
 		return nil
 	}
-	s.task.cancel(Errorf("cancelled", "the session was closed"))
+	s.task.cancel(Errorf("cancelled", "the run was closed"))
 	s.eval.Lock()
 	defer s.eval.Unlock()
 	if s.closed {
@@ -201,7 +201,7 @@ func (s *Session) Close() error {
 	h.endMain(t)
 	h.strict.open = false
 	h.mu.Lock()
-	h.session = nil
+	h.interactive = nil
 	h.mu.Unlock()
 	h.lock.release()
 	s.stop()

@@ -20,7 +20,7 @@ func TestSession(t *testing.T) {
 	h := host.New(host.Options{Stdout: &out})
 	kit(h)
 	ctx := context.Background()
-	s := h.Session(ctx)
+	s := h.Interactive(ctx)
 	eval := func(src string) string {
 		res, err := s.Eval(ctx, "stdin", src)
 		if err != nil {
@@ -102,14 +102,14 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
-// TestCloseEndsSession closes the host of a Session while an input runs.
-func TestCloseEndsSession(t *testing.T) {
+// TestCloseEndsInteractive closes the host of an Interactive while an input runs.
+func TestCloseEndsInteractive(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})
 	kit(h)
 	running := make(chan struct{})
 	h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int { close(running); return 0 }))
-	s := h.Session(context.Background())
+	s := h.Interactive(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		_, err := s.Eval(context.Background(), "stdin", "ready() while true do end")
