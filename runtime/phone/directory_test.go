@@ -20,17 +20,22 @@ func TestListDirectory(t *testing.T) {
 		"/var/mobile/Library/Logs/CrashReporter": "Panics",
 		"/Applications/../usr":                   "sbin",
 	} {
-		if names, err := p.ListDirectory(dir); err != nil || !slices.Contains(names, want) ||
-			!slices.IsSorted(names) {
-			t.Errorf("%s has %q, %v, want %s", dir, names, err, want)
+		if names, err := p.ListDirectory(dir); err != nil {
+			t.Errorf("ListDirectory(%s): %v", dir, err)
+		} else if !slices.Contains(names, want) {
+			t.Errorf("ListDirectory(%s) = %q, want %s in it", dir, names, want)
+		} else if !slices.IsSorted(names) {
+			t.Errorf("ListDirectory(%s) is not sorted: %q", dir, names)
 		}
 	}
 	for dir, want := range map[string]error{"": fs.ErrNotExist, "usr": fs.ErrNotExist,
 		"/nowhere":  fs.ErrNotExist,
 		"/var/root": fs.ErrPermission, "/var/mobile/Containers/Data": fs.ErrPermission,
 		"/var/mobile/Media/none": fs.ErrNotExist} {
-		if names, err := p.ListDirectory(dir); names != nil || !errors.Is(err, want) {
-			t.Errorf("%q has %q, %v", dir, names, err)
+		if names, err := p.ListDirectory(dir); names != nil {
+			t.Errorf("ListDirectory(%s) = %v, want nil", dir, names)
+		} else if !errors.Is(err, want) {
+			t.Errorf("ListDirectory(%s): %v, want %v", dir, err, want)
 		}
 	}
 }

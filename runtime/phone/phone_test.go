@@ -36,14 +36,22 @@ func TestDeveloperServices(t *testing.T) {
 			t,
 			phone.Options{Profile: p.Identity.Profile.Name, NoDeveloperMode: true},
 		)
-		if off.Values.DeveloperMode() || off.DeveloperServices() || !off.Image.IsMounted() ||
-			phonetest.Value(t, off, "com.apple.security.mac.amfi", "DeveloperModeStatus") != false {
-			t.Error("NoDeveloperMode leaves developer mode on")
+		if off.Values.DeveloperMode() {
+			t.Error("DeveloperMode = true with NoDeveloperMode")
+		}
+		if off.DeveloperServices() {
+			t.Error("DeveloperServices = true with NoDeveloperMode")
+		}
+		if !off.Image.IsMounted() {
+			t.Error("NoDeveloperMode leaves no image mounted")
+		}
+		if phonetest.Value(t, off, "com.apple.security.mac.amfi", "DeveloperModeStatus") != false {
+			t.Error("DeveloperModeStatus is not false with NoDeveloperMode")
 		}
 	})
 }
 
-// TestConcurrentUse lets everything run at once, for the race detector.
+// TestConcurrentUse uses all parts of a phone at the same time, for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{LogRate: 5000})
@@ -107,7 +115,7 @@ func TestConcurrentUse(t *testing.T) {
 	readers.Wait()
 }
 
-// BenchmarkPhoneMemory is the heap of a phone that all services looked at.
+// BenchmarkPhoneMemory measures the heap of a phone that all services have read.
 func BenchmarkPhoneMemory(b *testing.B) {
 	before := heap()
 	all := make([]*phone.Phone, 0, b.N)
@@ -137,10 +145,17 @@ func heap() uint64 {
 func TestNewDefaults(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
-	if p.Identity.Profile.Name != "ios17" || p.Identity.Version != "17.5.1" ||
-		p.Identity.ProductType != "iPhone15,2" || p.Values.Name() != "Virtual iPhone" {
-		t.Errorf("default phone is %s %s %s %q", p.Identity.Profile.Name, p.Identity.Version,
-			p.Identity.ProductType, p.Values.Name())
+	if p.Identity.Profile.Name != "ios17" {
+		t.Errorf("p.Identity.Profile.Name = %q, want %q", p.Identity.Profile.Name, "ios17")
+	}
+	if p.Identity.Version != "17.5.1" {
+		t.Errorf("p.Identity.Version = %q, want %q", p.Identity.Version, "17.5.1")
+	}
+	if p.Identity.ProductType != "iPhone15,2" {
+		t.Errorf("p.Identity.ProductType = %q, want %q", p.Identity.ProductType, "iPhone15,2")
+	}
+	if p.Values.Name() != "Virtual iPhone" {
+		t.Errorf("p.Values.Name() = %q, want %q", p.Values.Name(), "Virtual iPhone")
 	}
 	if q := phonetest.New(t, phone.Options{Name: "Ada's phone"}); q.Values.Name() != "Ada's phone" {
 		t.Errorf("Name = %q", q.Values.Name())
@@ -153,8 +168,10 @@ func TestNewRefuses(t *testing.T) {
 		"unknown profile": {Profile: "ios3"},
 		"negative serial": {Serial: -1},
 	} {
-		if p, err := phone.New(o); err == nil || p != nil {
-			t.Errorf("%s: New = %v, %v, want an error alone", name, p, err)
+		if p, err := phone.New(o); err == nil {
+			t.Errorf("%s: New returns no error", name)
+		} else if p != nil {
+			t.Errorf("%s: New = %v, want nil", name, p)
 		}
 	}
 }
@@ -168,10 +185,12 @@ func TestBoot(t *testing.T) {
 	defer o.Close()
 	o.Add(notifications.Startup)
 	p.Boot()
-	if p.Clock.BootID() == before ||
-		phonetest.Value(t, p, "", "BootSessionID") != p.Clock.BootID() {
-		t.Errorf("BootID %s after %s, BootSessionID %v", p.Clock.BootID(), before,
-			phonetest.Value(t, p, "", "BootSessionID"))
+	if p.Clock.BootID() == before {
+		t.Errorf("BootID %s is that before the restart", before)
+	}
+	if phonetest.Value(t, p, "", "BootSessionID") != p.Clock.BootID() {
+		t.Errorf("BootSessionID = %v, want %v", phonetest.Value(t, p, "", "BootSessionID"),
+			p.Clock.BootID())
 	}
 	if string(nonce.([]byte)) == string(phonetest.Value(t, p, "", "ApNonce").([]byte)) {
 		t.Error("ApNonce survived a restart")
@@ -179,8 +198,10 @@ func TestBoot(t *testing.T) {
 	if again, _ := p.Processes.Named("SpringBoard"); again.PID == board.PID {
 		t.Errorf("SpringBoard is %d as before the restart", again.PID)
 	}
-	if name, err := o.Next(t.Context()); name != notifications.Startup || err != nil {
-		t.Errorf("Next = %q, %v", name, err)
+	if name, err := o.Next(t.Context()); err != nil {
+		t.Errorf("Next: %v", err)
+	} else if name != notifications.Startup {
+		t.Errorf("Next = %v, want %v", name, notifications.Startup)
 	}
 }
 

@@ -26,9 +26,15 @@ func TestSysdiagnose(t *testing.T) {
 	}
 	for _, logs := range []bool{true, false} {
 		name, archive, err := p.Sysdiagnose(logs)
-		if err != nil || !strings.HasPrefix(name, "sysdiagnose_") ||
-			!strings.HasSuffix(name, "_iPhone-OS_iPhone_"+p.Identity.Build+".tar.gz") {
-			t.Fatalf("Sysdiagnose = %q, %v", name, err)
+		if err != nil {
+			t.Fatalf("Sysdiagnose: %v", err)
+		}
+		if !strings.HasPrefix(name, "sysdiagnose_") {
+			t.Fatalf("Sysdiagnose = %q, want the prefix sysdiagnose_", name)
+		}
+		if !strings.HasSuffix(name, "_iPhone-OS_iPhone_"+p.Identity.Build+".tar.gz") {
+			t.Fatalf("Sysdiagnose = %q, want the suffix _iPhone-OS_iPhone_%s.tar.gz", name,
+				p.Identity.Build)
 		}
 		z, err := gzip.NewReader(bytes.NewReader(archive))
 		if err != nil {
@@ -53,14 +59,21 @@ func TestSysdiagnose(t *testing.T) {
 			"launchd[1] <Notice>: [s:c] two lines\n") != logs {
 			t.Errorf("logs %v: %q", logs, text)
 		}
-		if _, ok := files["crashes_and_spins/large"]; ok ||
-			len(files["crashes_and_spins/small"]) != phone.MaxDiagnosed {
-			t.Errorf("large file: %v, small file of %d bytes", ok,
-				len(files["crashes_and_spins/small"]))
+		if _, ok := files["crashes_and_spins/large"]; ok {
+			t.Error("crashes_and_spins/large is in the archive")
+		} else if len(files["crashes_and_spins/small"]) != phone.MaxDiagnosed {
+			t.Errorf("crashes_and_spins/small has %d bytes, want %d",
+				len(files["crashes_and_spins/small"]), phone.MaxDiagnosed)
 		}
-		if !strings.Contains(files["ps.txt"], "/sbin/launchd\n") ||
-			files["crashes_and_spins/Panics"] != "" || len(files) < 10 {
-			t.Errorf("archive of %d files, processes %q", len(files), files["ps.txt"])
+		if !strings.Contains(files["ps.txt"], "/sbin/launchd\n") {
+			t.Errorf("ps.txt = %q, want launchd in it", files["ps.txt"])
+		}
+		if files["crashes_and_spins/Panics"] != "" {
+			t.Errorf("crashes_and_spins/Panics = %q, want no content",
+				files["crashes_and_spins/Panics"])
+		}
+		if len(files) < 10 {
+			t.Errorf("%d files, want at least 10", len(files))
 		}
 	}
 }

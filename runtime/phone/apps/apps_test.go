@@ -28,16 +28,21 @@ func TestBuiltinApps(t *testing.T) {
 				a.FileSharing())]++
 			checkAttributes(t, a)
 			dirs, err := a.Container().ReadDir("/")
-			if err != nil ||
-				!slices.Equal(dirs, []string{"Documents", "Library", "SystemData", "tmp"}) {
-				t.Errorf("%s: container %v, %v", a.BundleID(), dirs, err)
+			if err != nil {
+				t.Errorf("%s: container: %v", a.BundleID(), err)
+			} else if !slices.Equal(dirs, []string{"Documents", "Library", "SystemData", "tmp"}) {
+				t.Errorf("%s: container has %q, want Documents, Library, SystemData and tmp",
+					a.BundleID(), dirs)
 			}
 			if static, _ := a.DiskUsage(); static == 0 {
 				t.Errorf("%s takes no space", a.BundleID())
 			}
 		}
-		if !slices.IsSorted(ids) || len(slices.Compact(ids)) != len(ids) {
-			t.Errorf("ids %v", ids)
+		if !slices.IsSorted(ids) {
+			t.Errorf("ids %q are not sorted", ids)
+		}
+		if len(slices.Compact(ids)) != len(ids) {
+			t.Errorf("ids %q have duplicates", ids)
 		}
 		for _, kind := range []string{"User developer=true sharing=true",
 			"User developer=true sharing=false", "User developer=false sharing=true",
@@ -85,9 +90,15 @@ func checkAttributes(t *testing.T, a *apps.App) {
 	env, _ := d.Dict("EnvironmentVariables")
 	where, _ := d.String("Path")
 	user := strings.HasPrefix(where, "/private/var/containers/Bundle/Application/")
-	if env["HOME"] != d["Container"] || user != (a.Type() == apps.User) ||
-		d["ApplicationType"] != a.Type() {
-		t.Errorf("%s: HOME %v, container %v, path %s", id, env["HOME"], d["Container"], where)
+	if env["HOME"] != d["Container"] {
+		t.Errorf("%s: HOME = %v, want %v", id, env["HOME"], d["Container"])
+	}
+	if user != (a.Type() == apps.User) {
+		t.Errorf("%s: %s is the path of a user app: %v, want %v", id, where, user,
+			a.Type() == apps.User)
+	}
+	if d["ApplicationType"] != a.Type() {
+		t.Errorf("%s: ApplicationType = %v, want %v", id, d["ApplicationType"], a.Type())
 	}
 }
 
@@ -132,11 +143,24 @@ func TestAddApp(t *testing.T) {
 	info["CustomKey"].([]any)[0] = "changed"
 	checkAttributes(t, a)
 	d := a.Attributes()
-	if d["CFBundleIdentifier"] != "org.example.tool" || d["CFBundleExecutable"] != "tool-bin" ||
-		d["CFBundleShortVersionString"] != "1.0" ||
-		d["CFBundleDisplayName"] != "Tool" || !a.FileSharing() ||
-		!reflect.DeepEqual(d["CustomKey"], []any{"x"}) {
-		t.Errorf("attributes %v", d)
+	if d["CFBundleIdentifier"] != "org.example.tool" {
+		t.Errorf("d[CFBundleIdentifier] = %q, want %q", d["CFBundleIdentifier"], "org.example.tool")
+	}
+	if d["CFBundleExecutable"] != "tool-bin" {
+		t.Errorf("d[CFBundleExecutable] = %q, want %q", d["CFBundleExecutable"], "tool-bin")
+	}
+	if d["CFBundleShortVersionString"] != "1.0" {
+		t.Errorf("d[CFBundleShortVersionString] = %q, want %q", d["CFBundleShortVersionString"],
+			"1.0")
+	}
+	if d["CFBundleDisplayName"] != "Tool" {
+		t.Errorf("d[CFBundleDisplayName] = %q, want %q", d["CFBundleDisplayName"], "Tool")
+	}
+	if !a.FileSharing() {
+		t.Error("FileSharing = false")
+	}
+	if !reflect.DeepEqual(d["CustomKey"], []any{"x"}) {
+		t.Errorf("CustomKey = %v, want %v", d["CustomKey"], []any{"x"})
 	}
 	if _, now, _ := p.Media.Usage(); free-now != 1<<20 {
 		t.Errorf("the bundle takes %d bytes", free-now)
@@ -152,12 +176,17 @@ func TestAddApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.Container().ReadFile("Documents/keep"); string(got) != "kept" || err != nil {
-		t.Errorf("after an upgrade the container has %q, %v", got, err)
+	if got, err := b.Container().ReadFile("Documents/keep"); err != nil {
+		t.Errorf("ReadFile after an upgrade: %v", err)
+	} else if string(got) != "kept" {
+		t.Errorf("ReadFile after an upgrade = %q, want %q", string(got), "kept")
 	}
-	if a.ContainerPath() != b.ContainerPath() || a.Path() == b.Path() {
-		t.Errorf("upgrade moved %s to %s and %s to %s", a.ContainerPath(), b.ContainerPath(),
-			a.Path(), b.Path())
+	if a.ContainerPath() != b.ContainerPath() {
+		t.Errorf("the upgrade moved the container from %s to %s", a.ContainerPath(),
+			b.ContainerPath())
+	}
+	if a.Path() == b.Path() {
+		t.Errorf("the upgrade left the app at %s", a.Path())
 	}
 	if _, ok := p.Processes.Find(proc.PID); ok {
 		t.Error("the old version still runs")

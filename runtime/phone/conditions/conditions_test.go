@@ -22,21 +22,29 @@ func TestConditions(t *testing.T) {
 		t.Errorf("a second condition: %v", err)
 	}
 	for _, c := range p.Conditions.List() {
-		if active := c.ID == "SlowNetworkCondition"; (c.Active == "SlowNetwork3GGood") != active ||
-			len(c.Profiles) < 4 {
-			t.Errorf("condition %+v", c)
+		if active := c.ID == "SlowNetworkCondition"; (c.Active == "SlowNetwork3GGood") != active {
+			t.Errorf("%s has the active profile %q", c.ID, c.Active)
+		} else if len(c.Profiles) < 4 {
+			t.Errorf("%s has %d profiles, want at least 4", c.ID, len(c.Profiles))
 		}
 	}
-	if p.Conditions.Disable("ThermalCondition") || !p.Conditions.Disable("") ||
-		p.Conditions.Disable("") {
-		t.Error("disabled what was not active, or not what was")
+	if p.Conditions.Disable("ThermalCondition") {
+		t.Error("Disable of a condition that is not active = true")
+	}
+	if !p.Conditions.Disable("") {
+		t.Error("Disable of the active condition = false")
+	}
+	if p.Conditions.Disable("") {
+		t.Error("second Disable = true")
 	}
 	if _, err := p.Conditions.Enable("ThermalCondition", "ThermalFair"); err != nil {
 		t.Fatal(err)
 	}
-	release() // is not for this one
-	if id, profile := p.Conditions.Active(); id != "ThermalCondition" || profile != "ThermalFair" {
-		t.Errorf("active: %s %s", id, profile)
+	release() // belongs to the first condition, so it does not end the second
+	if id, profile := p.Conditions.Active(); id != "ThermalCondition" {
+		t.Errorf("active condition %q, want ThermalCondition", id)
+	} else if profile != "ThermalFair" {
+		t.Errorf("active profile %q, want ThermalFair", profile)
 	}
 	p.Boot()
 	if id, _ := p.Conditions.Active(); id != "" {

@@ -18,20 +18,31 @@ import (
 
 var reportName = regexp.MustCompile(`^[A-Za-z.-]+-\d{4}-\d\d-\d\d-\d{6}(-\d{3})?\.ips$`)
 
-// checkReport holds the form of an .ips file and returns header and body.
+// checkReport checks the form of an .ips file and returns its header and body.
 func checkReport(t *testing.T, p *phone.Phone, name string, b []byte) (head, body map[string]any) {
 	t.Helper()
 	line, rest, ok := bytes.Cut(b, []byte("\n"))
-	if !ok || json.Unmarshal(line, &head) != nil || json.Unmarshal(rest, &body) != nil {
-		t.Fatalf("%s is not a line of JSON and a body of JSON", name)
+	if !ok {
+		t.Fatalf("%s has only one line", name)
+	}
+	if json.Unmarshal(line, &head) != nil {
+		t.Fatalf("%s: the first line is not JSON: %q", name, line)
+	}
+	if json.Unmarshal(rest, &body) != nil {
+		t.Fatalf("%s: the body is not JSON", name)
 	}
 	if !reportName.MatchString(path.Base(name)) {
 		t.Errorf("odd name %s", name)
 	}
 	os, _ := head["os_version"].(string)
-	if !strings.HasPrefix(os, "iPhone OS "+p.Identity.Version+" (") ||
-		head["incident_id"] != body["incident"] || head["bug_type"] != body["bug_type"] {
-		t.Errorf("%s: header %v", name, head)
+	if !strings.HasPrefix(os, "iPhone OS "+p.Identity.Version+" (") {
+		t.Errorf("%s has the os_version %q, want iPhone OS %s", name, os, p.Identity.Version)
+	}
+	if head["incident_id"] != body["incident"] {
+		t.Errorf("%s has the incident_id %v, want %v", name, head["incident_id"], body["incident"])
+	}
+	if head["bug_type"] != body["bug_type"] {
+		t.Errorf("%s has the bug_type %v, want %v", name, head["bug_type"], body["bug_type"])
 	}
 	stamp, _ := head["timestamp"].(string)
 	if day := strings.ReplaceAll(stamp[:19], ":", ""); !strings.Contains(name,
@@ -55,19 +66,38 @@ func TestCrashTree(t *testing.T) {
 				return
 			}
 			b, err := p.Crashes.Files.ReadFile(name)
-			if err != nil || int64(len(b)) != i.Size {
-				t.Fatalf("%s: %d bytes of %d, %v", name, len(b), i.Size, err)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if int64(len(b)) != i.Size {
+				t.Fatalf("%s has %d bytes, want %d", name, len(b), i.Size)
 			}
 			head, _ := checkReport(t, p, name, b)
 			bugs[head["bug_type"]]++
 		})
-		if bugs[crashes.Crash] < 6 || bugs[crashes.Jetsam] == 0 || bugs[crashes.Panic] == 0 ||
-			bugs[crashes.Stack] == 0 {
-			t.Errorf("reports by type: %v", bugs)
+		if bugs[crashes.Crash] < 6 {
+			t.Errorf("%d crash reports, want at least 6", bugs[crashes.Crash])
 		}
-		if dirs["/"] < 6 || dirs["/Retired"] == 0 || dirs["/Panics"] == 0 ||
-			dirs["/DiagnosticLogs"] == 0 {
-			t.Errorf("files by directory: %v", dirs)
+		if bugs[crashes.Jetsam] == 0 {
+			t.Errorf("no jetsam report in %v", bugs)
+		}
+		if bugs[crashes.Panic] == 0 {
+			t.Errorf("no panic report in %v", bugs)
+		}
+		if bugs[crashes.Stack] == 0 {
+			t.Errorf("no stack report in %v", bugs)
+		}
+		if dirs["/"] < 6 {
+			t.Errorf("%d files in /, want at least 6", dirs["/"])
+		}
+		if dirs["/Retired"] == 0 {
+			t.Error("no file in /Retired")
+		}
+		if dirs["/Panics"] == 0 {
+			t.Error("no file in /Panics")
+		}
+		if dirs["/DiagnosticLogs"] == 0 {
+			t.Error("no file in /DiagnosticLogs")
 		}
 	})
 }
@@ -88,26 +118,41 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, body := checkReport(t, p, file, b)
-	if head["bundleID"] != "com.example.shop" || head["app_version"] != "4.0" ||
-		body["pid"] != float64(proc.PID) || head["is_first_party"] != 0.0 {
-		t.Errorf("header %v, pid %v", head, body["pid"])
+	if head["bundleID"] != "com.example.shop" {
+		t.Errorf("head[bundleID] = %q, want %q", head["bundleID"], "com.example.shop")
+	}
+	if head["app_version"] != "4.0" {
+		t.Errorf("head[app_version] = %q, want %q", head["app_version"], "4.0")
+	}
+	if body["pid"] != float64(proc.PID) {
+		t.Errorf("body[pid] = %v, want %v", body["pid"], float64(proc.PID))
+	}
+	if head["is_first_party"] != 0.0 {
+		t.Errorf("head[is_first_party] = %v, want %v", head["is_first_party"], 0.0)
 	}
 	if _, ok := p.Processes.OfApp("com.example.shop"); ok {
 		t.Error("the app still runs")
 	}
 	log := p.Log.History()
 	last := log[len(log)-1]
-	if path.Base(
-		last.ProcessPath,
-	) != "osanalyticshelper" || path.Base(last.ImagePath) != "OSAnalytics" ||
-		!strings.HasPrefix(last.Message, "Saved type ") ||
-		!strings.HasSuffix(last.Message, "/"+file) {
-		t.Errorf("log says %+v", last)
+	if path.Base(last.ProcessPath) != "osanalyticshelper" {
+		t.Errorf("log entry of process %s, want osanalyticshelper", last.ProcessPath)
+	}
+	if path.Base(last.ImagePath) != "OSAnalytics" {
+		t.Errorf("log entry of image %s, want OSAnalytics", last.ImagePath)
+	}
+	if !strings.HasPrefix(last.Message, "Saved type ") {
+		t.Errorf("log entry %q, want the prefix Saved type", last.Message)
+	}
+	if !strings.HasSuffix(last.Message, "/"+file) {
+		t.Errorf("log entry %q, want the suffix /%s", last.Message, file)
 	}
 	again, _ := p.Processes.Launch("com.example.shop")
 	p2, err := p.Crash(again.PID)
-	if err != nil || p2 == file {
-		t.Errorf("second crash: %q, %v", p2, err)
+	if err != nil {
+		t.Errorf("second crash: %v", err)
+	} else if p2 == file {
+		t.Errorf("the second crash has the report %s of the first", p2)
 	}
 	for pid, want := range map[int]error{
 		0: fs.ErrPermission, 1: fs.ErrPermission, 99_999: fs.ErrNotExist,

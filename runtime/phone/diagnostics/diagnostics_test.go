@@ -12,14 +12,20 @@ func TestDiagnostics(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
 		all, ok := p.Diagnostics.Answer("All")
-		if !ok || len(all) != 4 {
-			t.Fatalf("All = %v, %v", all, ok)
+		if !ok {
+			t.Fatal("All is not answered")
+		}
+		if len(all) != 4 {
+			t.Fatalf("All has %d parts, want 4", len(all))
 		}
 		for _, kind := range []string{"WiFi", "GasGauge", "HDMI", "NAND"} {
 			d, ok := p.Diagnostics.Answer(kind)
-			if part, _ := all.Dict(kind); !ok || d["Status"] != "Success" ||
-				part["Status"] != "Success" {
-				t.Errorf("%s = %v, %v", kind, d, ok)
+			if part, _ := all.Dict(kind); !ok {
+				t.Errorf("%s is not answered", kind)
+			} else if d["Status"] != "Success" {
+				t.Errorf("%s: Status = %v, want Success", kind, d["Status"])
+			} else if part["Status"] != "Success" {
+				t.Errorf("%s in All: Status = %v, want Success", kind, part["Status"])
 			}
 			if _, err := plist.Encode(d, plist.Binary); err != nil {
 				t.Errorf("%s: %v", kind, err)
@@ -42,15 +48,25 @@ func TestGestalt(t *testing.T) {
 	p := phonetest.New(t, phone.Options{Name: "Green"})
 	got := p.Diagnostics.Gestalt([]string{"UniqueDeviceID", "DeviceName", "telephony",
 		"no-such-key"})
-	if len(got) != 3 || got["UniqueDeviceID"] != p.Identity.UDID || got["DeviceName"] != "Green" ||
-		got["telephony"] != true {
-		t.Errorf("Gestalt = %v", got)
+	if len(got) != 3 {
+		t.Errorf("Gestalt has %d keys, want 3", len(got))
+	}
+	if got["UniqueDeviceID"] != p.Identity.UDID {
+		t.Errorf("got[UniqueDeviceID] = %v, want %v", got["UniqueDeviceID"], p.Identity.UDID)
+	}
+	if got["DeviceName"] != "Green" {
+		t.Errorf("got[DeviceName] = %q, want %q", got["DeviceName"], "Green")
+	}
+	if got["telephony"] != true {
+		t.Errorf("got[telephony] = %v, want true", got["telephony"])
 	}
 	all := p.Diagnostics.Gestalt(nil)
-	if _, err := plist.Encode(all, plist.Binary); err != nil || len(all) < 60 {
-		t.Errorf("%d keys, %v", len(all), err)
+	if _, err := plist.Encode(all, plist.Binary); err != nil {
+		t.Errorf("Encode: %v", err)
+	} else if len(all) < 60 {
+		t.Errorf("%d keys, want at least 60", len(all))
 	}
-	// What lockdown says as well must be the same.
+	// Values that lockdown also reports must be the same.
 	for _, key := range []string{"SerialNumber", "ProductType", "ProductVersion", "BuildVersion",
 		"BluetoothAddress", "ChipID", "UniqueChipID",
 		"ModelNumber", "RegionInfo", "HardwarePlatform", "InternationalMobileEquipmentIdentity",
@@ -75,9 +91,11 @@ func TestIORegistry(t *testing.T) {
 		{"", "", "IOPlatformExpertDevice", "IOPlatformSerialNumber"},
 	} {
 		d, ok := p.Diagnostics.IORegistry(c.plane, c.name, c.class)
-		if _, has := d[c.key]; !ok || !has {
-			t.Errorf("IORegistry(%q, %q, %q) = %v, %v, want %s in it", c.plane, c.name, c.class, d,
-				ok, c.key)
+		if _, has := d[c.key]; !ok {
+			t.Errorf("IORegistry(%q, %q, %q) finds nothing", c.plane, c.name, c.class)
+		} else if !has {
+			t.Errorf("IORegistry(%q, %q, %q) = %v, want %s in it", c.plane, c.name, c.class, d,
+				c.key)
 		}
 	}
 	for _, c := range [][3]string{{"IONope", "", ""}, {"", "Nope", ""}, {"", "", "Nope"},
@@ -89,21 +107,26 @@ func TestIORegistry(t *testing.T) {
 	}
 }
 
-// TestIORegistryTrees: each plane is one tree with identifiers of its own.
+// TestIORegistryTrees checks that each plane is one tree without duplicate identifiers.
 func TestIORegistryTrees(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
 		for _, plane := range []string{"", "IOService", "IODeviceTree", "IOPower"} {
 			d, ok := p.Diagnostics.IORegistry(plane, "", "")
-			if !ok || d["IORegistryEntryName"] != "Root" {
-				t.Fatalf("%q: %v", plane, ok)
+			if !ok {
+				t.Fatalf("%q has no tree", plane)
+			}
+			if d["IORegistryEntryName"] != "Root" {
+				t.Fatalf("%q: IORegistryEntryName = %v, want Root", plane, d["IORegistryEntryName"])
 			}
 			if _, err := plist.Encode(d, plist.XML); err != nil {
 				t.Errorf("%q: %v", plane, err)
 			}
 			ids := map[any]bool{}
-			if n := countEntries(d, ids); n < 6 || len(ids) != n {
-				t.Errorf("%q: %d entries, %d identifiers", plane, n, len(ids))
+			if n := countEntries(d, ids); n < 6 {
+				t.Errorf("%q: %d entries, want at least 6", plane, n)
+			} else if len(ids) != n {
+				t.Errorf("%q: %d identifiers, want %d", plane, len(ids), n)
 			}
 		}
 	})

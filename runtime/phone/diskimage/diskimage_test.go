@@ -23,16 +23,38 @@ func TestImage(t *testing.T) {
 			want, signature = diskimage.Image{Type: "Developer", MountPath: "/Developer"}, 128
 		}
 		got, ok := p.Image.Mounted()
-		if !ok || got.Type != want.Type || got.PersonalizedType != want.PersonalizedType ||
-			got.MountPath != want.MountPath || len(got.Signature) != signature {
-			t.Errorf("Mounted = %+v, %v, want %+v", got, ok, want)
+		if !ok {
+			t.Error("no image is mounted")
 		}
-		if got.BackingImage == "" || got.DeviceNode == "" || got.Filesystem == "" {
-			t.Errorf("Mounted = %+v, want a file, a device and a file system", got)
+		if got.Type != want.Type {
+			t.Errorf("Mounted: Type = %v, want %v", got.Type, want.Type)
+		}
+		if got.PersonalizedType != want.PersonalizedType {
+			t.Errorf("Mounted: PersonalizedType = %v, want %v", got.PersonalizedType,
+				want.PersonalizedType)
+		}
+		if got.MountPath != want.MountPath {
+			t.Errorf("Mounted: MountPath = %v, want %v", got.MountPath, want.MountPath)
+		}
+		if len(got.Signature) != signature {
+			t.Errorf("Mounted: Signature of %d bytes, want %d", len(got.Signature), signature)
+		}
+		if got.BackingImage == "" {
+			t.Error("Mounted: BackingImage is empty")
+		}
+		if got.DeviceNode == "" {
+			t.Error("Mounted: DeviceNode is empty")
+		}
+		if got.Filesystem == "" {
+			t.Error("Mounted: Filesystem is empty")
 		}
 		p.Image.Unmount()
-		if got, ok := p.Image.Mounted(); ok || got.Type != "" || p.Image.IsMounted() {
-			t.Errorf("Mounted = %+v, %v after Unmount", got, ok)
+		if got, ok := p.Image.Mounted(); ok {
+			t.Errorf("an image is mounted after Unmount: %+v", got)
+		} else if got.Type != "" {
+			t.Errorf("Mounted after Unmount: Type = %q, want none", got.Type)
+		} else if p.Image.IsMounted() {
+			t.Error("IsMounted after Unmount = true")
 		}
 		if all := p.Image.Accepted(); !bytes.Equal(all.Signature, got.Signature) {
 			t.Errorf("DeveloperImage has signature % x, want % x", all.Signature, got.Signature)
@@ -40,8 +62,8 @@ func TestImage(t *testing.T) {
 	})
 }
 
-// TestImageOfAll: one personalized image is for all phones, a classic one for
-// an iOS version.
+// TestImageOfAll checks that all phones accept the same personalized image, and that a
+// classic image belongs to an iOS version.
 func TestImageOfAll(t *testing.T) {
 	t.Parallel()
 	signature := func(profile string, serial int) string {
@@ -52,10 +74,14 @@ func TestImageOfAll(t *testing.T) {
 			).Image.Accepted().Signature,
 		)
 	}
-	if signature("ios17", 0) != signature("ios26", 1) ||
-		signature("ios16", 0) != signature("ios16", 1) ||
-		signature("ios16", 0) == signature("ios17", 0) {
-		t.Error("signatures differ where one image is for all")
+	if signature("ios17", 0) != signature("ios26", 1) {
+		t.Error("ios17 and ios26 have different signatures")
+	}
+	if signature("ios16", 0) != signature("ios16", 1) {
+		t.Error("two phones with ios16 have different signatures")
+	}
+	if signature("ios16", 0) == signature("ios17", 0) {
+		t.Error("ios16 and ios17 have the same signature")
 	}
 }
 
@@ -100,7 +126,7 @@ func TestImageAndBoot(t *testing.T) {
 	}
 }
 
-// TestPersonalizationIdentifiers has the keys and types of the protocol page.
+// TestPersonalizationIdentifiers checks the keys and types that the protocol page names.
 func TestPersonalizationIdentifiers(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
@@ -116,9 +142,15 @@ func TestPersonalizationIdentifiers(t *testing.T) {
 				t.Errorf("%s = %v, want %v as lockdown says", key, got, want)
 			}
 		}
-		if d["SecurityDomain"] != int64(1) || d["Ap,OSLongVersion"] != p.Identity.LongVersion() ||
-			d["Ap,ProductType"] != p.Identity.ProductType {
-			t.Errorf("identifiers %v", d)
+		if d["SecurityDomain"] != int64(1) {
+			t.Errorf("d[SecurityDomain] = %v, want %v", d["SecurityDomain"], int64(1))
+		}
+		if d["Ap,OSLongVersion"] != p.Identity.LongVersion() {
+			t.Errorf("d[Ap,OSLongVersion] = %v, want %v", d["Ap,OSLongVersion"],
+				p.Identity.LongVersion())
+		}
+		if d["Ap,ProductType"] != p.Identity.ProductType {
+			t.Errorf("d[Ap,ProductType] = %v, want %v", d["Ap,ProductType"], p.Identity.ProductType)
 		}
 	})
 }

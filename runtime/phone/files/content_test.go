@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestContentAgainstModel does random operations on a file and on a slice and
-// compares them, for files that begin empty and for computed ones.
+// TestContentAgainstModel does the same random operations on a file and on a slice and
+// compares them. The file starts empty or with computed content.
 func TestContentAgainstModel(t *testing.T) {
 	t.Parallel()
 	for _, begin := range []int64{0, 1, 1000, pageSize, 3*pageSize + 17} {
@@ -38,8 +38,10 @@ func TestContentAgainstModel(t *testing.T) {
 					h.Size())
 			}
 		}
-		if got, err := f.ReadFile("x"); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("begin %d: contents differ (%v)", begin, err)
+		if got, err := f.ReadFile("x"); err != nil {
+			t.Errorf("begin %d: %v", begin, err)
+		} else if !bytes.Equal(got, want) {
+			t.Errorf("begin %d: the contents differ", begin)
 		}
 		if err := errors.Join(f.Remove("x"), h.Close()); err != nil {
 			t.Error(err)
@@ -50,7 +52,7 @@ func TestContentAgainstModel(t *testing.T) {
 	}
 }
 
-// randomStep does one operation on both and returns the slice.
+// randomStep does one operation on the file and on the slice and returns the slice.
 func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 	const most = 4 * pageSize
 	off := rnd.IntN(most)
@@ -61,8 +63,10 @@ func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 	noise{seed: rnd.Uint64()}.fill(p, 0)
 	switch rnd.IntN(6) {
 	case 0, 1:
-		if n, err := h.WriteAt(p, int64(off)); n != len(p) || err != nil {
-			t.Fatalf("WriteAt = %d, %v", n, err)
+		if n, err := h.WriteAt(p, int64(off)); err != nil {
+			t.Fatalf("WriteAt: %v", err)
+		} else if n != len(p) {
+			t.Fatalf("WriteAt = %v, want %v", n, len(p))
 		}
 		if len(p) > 0 {
 			want = append(want, make([]byte, max(off+len(p)-len(want), 0))...)
@@ -70,8 +74,10 @@ func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 		}
 	case 2:
 		p = p[:len(p)/8]
-		if at, err := h.Append(p); at != int64(len(want)) || err != nil {
-			t.Fatalf("Append = %d, %v, want %d", at, err, len(want))
+		if at, err := h.Append(p); err != nil {
+			t.Fatalf("Append: %v", err)
+		} else if at != int64(len(want)) {
+			t.Fatalf("Append = %v, want %v", at, int64(len(want)))
 		}
 		want = append(want, p...)
 	case 3:
@@ -90,8 +96,11 @@ func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 			t.Fatalf("ReadAt(%d bytes at %d) of %d: %d bytes, contents differ", len(p), off,
 				len(want), n)
 		}
-		if (n < len(p)) != (err == io.EOF) || err != nil && err != io.EOF {
-			t.Fatalf("ReadAt = %d of %d, %v", n, len(p), err)
+		if (n < len(p)) != (err == io.EOF) {
+			t.Fatalf("ReadAt = %d of %d bytes, %v", n, len(p), err)
+		}
+		if err != nil && err != io.EOF {
+			t.Fatalf("ReadAt: %v", err)
 		}
 	}
 	return want
@@ -193,13 +202,13 @@ func TestFileLocks(t *testing.T) {
 		{"2 exclusive", func() error { return h[2].Lock(true) }, nil},
 	}
 	for _, s := range steps {
-		if err := s.do(); !errors.Is(err, s.want) || s.want == nil && err != nil {
+		if err := s.do(); !errors.Is(err, s.want) {
 			t.Fatalf("%s: %v, want %v", s.name, err, s.want)
 		}
 	}
 }
 
-// TestContentConcurrent writes and reads one file from many sides.
+// TestContentConcurrent writes and reads one file from many goroutines.
 func TestContentConcurrent(t *testing.T) {
 	t.Parallel()
 	f := NewFS(nil, 1<<30)
@@ -222,8 +231,10 @@ func TestContentConcurrent(t *testing.T) {
 					t.Error(err)
 				}
 				q := make([]byte, 1000)
-				if _, err := h.ReadAt(q, off); err != nil || !bytes.Equal(p, q) {
-					t.Errorf("read back %d at %d: %v", i, off, err)
+				if _, err := h.ReadAt(q, off); err != nil {
+					t.Errorf("ReadAt(%d): %v", off, err)
+				} else if !bytes.Equal(p, q) {
+					t.Errorf("ReadAt(%d): the bytes differ from those written in step %d", off, i)
 				}
 			}
 		})

@@ -50,13 +50,15 @@ func TestFSStat(t *testing.T) {
 	} {
 		want.ModTime, want.BirthTime = at.Local(), at.Local()
 		got, err := f.Stat(path)
-		if err != nil || got != want {
-			t.Errorf("Stat(%q) = %+v, %v, want %+v", path, got, err, want)
+		if err != nil {
+			t.Errorf("Stat(%q): %v", path, err)
+		} else if got != want {
+			t.Errorf("Stat(%q) = %+v, want %+v", path, got, want)
 		}
 	}
 }
 
-// refusals is what the operations of a tree refuse, and why.
+// refusals lists operations that a tree refuses, with the errors.
 var refusals = map[string]struct {
 	do   func(*FS) error
 	want error
@@ -187,7 +189,7 @@ var refusals = map[string]struct {
 	},
 }
 
-// TestFSRefuses holds that a refused operation costs nothing, too.
+// TestFSRefuses checks the errors, and that a refused operation takes no space.
 func TestFSRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range refusals {
@@ -195,8 +197,11 @@ func TestFSRefuses(t *testing.T) {
 		_, free, _ := f.Usage()
 		err := c.do(f)
 		var e *failure.Error
-		if !errors.Is(err, c.want) || !errors.As(err, &e) {
-			t.Errorf("%s: %v, want a *failure.Error of %v", name, err, c.want)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %#v is not a %T", name, err, e)
 		}
 		if _, now, _ := f.Usage(); now != free {
 			t.Errorf("%s: cost %d bytes", name, int64(free)-int64(now))
@@ -210,8 +215,10 @@ func TestFSChanges(t *testing.T) {
 	list := func(dir string, want ...string) {
 		t.Helper()
 		got, err := f.ReadDir(dir)
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("ReadDir(%q) = %q, %v, want %q", dir, got, err, want)
+		if err != nil {
+			t.Errorf("ReadDir(%q): %v", dir, err)
+		} else if !slices.Equal(got, want) {
+			t.Errorf("ReadDir(%q) = %q, want %q", dir, got, want)
 		}
 	}
 	ok := func(err error) {
@@ -230,17 +237,23 @@ func TestFSChanges(t *testing.T) {
 	list("moved/d", "e")
 	ok(f.WriteFile("other", []byte("other")))
 	ok(f.Rename("other", "a/file")) // replaces
-	if b, err := f.ReadFile("a/link"); string(b) != "other" || err != nil {
-		t.Errorf("ReadFile through a link = %q, %v", b, err)
+	if b, err := f.ReadFile("a/link"); err != nil {
+		t.Errorf("ReadFile through a link: %v", err)
+	} else if string(b) != "other" {
+		t.Errorf("ReadFile through a link = %q, want %q", string(b), "other")
 	}
-	ok(f.Rename("a/file", "./a/file")) // nothing
+	ok(f.Rename("a/file", "./a/file")) // has no effect
 	ok(f.Link("a/file", "hard"))
-	if i, _ := f.Stat("hard"); i.Nlink != 2 || i.Size != 5 {
-		t.Errorf("hard link: %+v", i)
+	if i, _ := f.Stat("hard"); i.Nlink != 2 {
+		t.Errorf("hard link: Nlink = %v, want 2", i.Nlink)
+	} else if i.Size != 5 {
+		t.Errorf("hard link: Size = %v, want 5", i.Size)
 	}
 	ok(f.Remove("a/file"))
-	if b, err := f.ReadFile("hard"); string(b) != "other" || err != nil {
-		t.Errorf("the other name reads %q, %v", b, err)
+	if b, err := f.ReadFile("hard"); err != nil {
+		t.Errorf("ReadFile of the other name: %v", err)
+	} else if string(b) != "other" {
+		t.Errorf("ReadFile of the other name = %q, want %q", string(b), "other")
 	}
 	ok(f.WriteFile("dangling", []byte("made"))) // makes the target
 	list("/", "a", "abs", "dangling", "empty", "hard", "loop", "moved", "nowhere")
@@ -276,8 +289,10 @@ func TestFSNoSpace(t *testing.T) {
 	if _, err := h.WriteAt(make([]byte, 2*BlockSize+1), 0); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := h.WriteAt([]byte("x"), 3*BlockSize); n != 0 || !errors.Is(err, ErrNoSpace) {
-		t.Errorf("WriteAt = %d, %v, want ErrNoSpace", n, err)
+	if n, err := h.WriteAt([]byte("x"), 3*BlockSize); n != 0 {
+		t.Errorf("WriteAt = %v, want 0", n)
+	} else if !errors.Is(err, ErrNoSpace) {
+		t.Errorf("WriteAt: %v, want %v", err, ErrNoSpace)
 	}
 	if h.Size() != 2*BlockSize+1 {
 		t.Errorf("a refused write left %d bytes", h.Size())
@@ -290,7 +305,8 @@ func TestFSNoSpace(t *testing.T) {
 	}
 }
 
-// TestFSRemovedWhileOpen: the bytes go with the last handle.
+// TestFSRemovedWhileOpen checks that the content of a removed file is released with its
+// last handle.
 func TestFSRemovedWhileOpen(t *testing.T) {
 	t.Parallel()
 	f := newTestFS(t)
@@ -302,8 +318,12 @@ func TestFSRemovedWhileOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := make([]byte, 5)
-	if n, err := h.ReadAt(b, 0); n != 5 || err != nil || string(b) != "hello" {
-		t.Errorf("ReadAt = %q, %v", b[:n], err)
+	if n, err := h.ReadAt(b, 0); err != nil {
+		t.Errorf("ReadAt: %v", err)
+	} else if n != 5 {
+		t.Errorf("ReadAt = %v, want 5", n)
+	} else if string(b) != "hello" {
+		t.Errorf("ReadAt = %q, want %q", string(b), "hello")
 	}
 	if total, free, _ := f.Usage(); total-free != BlockSize {
 		t.Errorf("%d bytes taken while open, want %d", total-free, BlockSize)
@@ -345,7 +365,7 @@ func TestFSConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	_ = f.RemoveAll("shared") // there or not
+	_ = f.RemoveAll("shared") // the directory may not exist
 	if err := f.RemoveAll("a"); err != nil {
 		t.Fatal(err)
 	}

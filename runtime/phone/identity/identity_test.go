@@ -12,8 +12,7 @@ import (
 
 func luhnValid(s string) bool { return identity.Luhn(s[:len(s)-1]) == s }
 
-// TestIdentity checks the form of all identifiers and that no two phones
-// share one.
+// TestIdentity checks the form of all identifiers, and that two phones never share one.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	forms := map[string]*regexp.Regexp{
@@ -76,14 +75,24 @@ func TestIdentityIsConsistent(t *testing.T) {
 		chip, _ := d.Uint("ChipID")
 		hex := strings.ToUpper(p.Identity.UDID)
 		want := strings.ToUpper(strings.Join([]string{pad(chip, 8), pad(ecid, 16)}, "-"))
-		if hex != want || d["UniqueDeviceID"] != p.Identity.UDID {
-			t.Errorf("%s: UDID %s, chip and ECID say %s", profile, p.Identity.UDID, want)
+		if hex != want {
+			t.Errorf("%s: UDID %s, want %s from the chip and the ECID", profile, p.Identity.UDID,
+				want)
+		}
+		if d["UniqueDeviceID"] != p.Identity.UDID {
+			t.Errorf("%s: UniqueDeviceID = %v, want %v", profile, d["UniqueDeviceID"],
+				p.Identity.UDID)
 		}
 		if ecid >= 1<<53 {
 			t.Errorf("%s: ECID %d is not exact as a double", profile, ecid)
 		}
-		if d["DieID"] != d["UniqueChipID"] || d["CertID"] != d["BasebandCertId"] {
-			t.Errorf("%s: DieID %v, CertID %v", profile, d["DieID"], d["CertID"])
+		if d["DieID"] != d["UniqueChipID"] {
+			t.Errorf("%s: DieID = %v, want the UniqueChipID %v", profile, d["DieID"],
+				d["UniqueChipID"])
+		}
+		if d["CertID"] != d["BasebandCertId"] {
+			t.Errorf("%s: CertID = %v, want the BasebandCertId %v", profile, d["CertID"],
+				d["BasebandCertId"])
 		}
 		imsi, _ := d.String("InternationalMobileSubscriberIdentity")
 		if imsi != d["MobileSubscriberCountryCode"].(string)+

@@ -9,18 +9,30 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
-// TestProduction has the types of the protocol page of RSD.
+// TestProduction checks the types that the protocol page of RSD names.
 func TestProduction(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
 		d := p.Identity.Production()
-		if d["SecurityDomain"] != uint64(1) || d["SigningFuse"] != true ||
-			d["Image4CryptoHashMethod"] != "sha2-384" || d["IsVirtualDevice"] != false {
-			t.Errorf("Production = %v", d)
+		if d["SecurityDomain"] != uint64(1) {
+			t.Errorf("d[SecurityDomain] = %v, want %v", d["SecurityDomain"], uint64(1))
 		}
-		if d["RestoreLongVersion"] != p.Identity.LongVersion() || p.Identity.LongVersion() == "" {
-			t.Errorf("RestoreLongVersion = %v, want %q", d["RestoreLongVersion"],
+		if d["SigningFuse"] != true {
+			t.Errorf("d[SigningFuse] = %v, want true", d["SigningFuse"])
+		}
+		if d["Image4CryptoHashMethod"] != "sha2-384" {
+			t.Errorf("d[Image4CryptoHashMethod] = %q, want %q", d["Image4CryptoHashMethod"],
+				"sha2-384")
+		}
+		if d["IsVirtualDevice"] != false {
+			t.Errorf("d[IsVirtualDevice] = %v, want false", d["IsVirtualDevice"])
+		}
+		if d["RestoreLongVersion"] != p.Identity.LongVersion() {
+			t.Errorf("d[RestoreLongVersion] = %v, want %v", d["RestoreLongVersion"],
 				p.Identity.LongVersion())
+		}
+		if p.Identity.LongVersion() == "" {
+			t.Error("p.Identity.LongVersion() is empty")
 		}
 		for key := range d {
 			if _, ok := p.Values.Get("", key); ok {
@@ -37,7 +49,7 @@ func TestProduction(t *testing.T) {
 func TestLongVersion(t *testing.T) {
 	t.Parallel()
 	for build, want := range map[string]string{
-		"22A5297f": "22.1.297.5.6,0", // as a device with that beta says
+		"22A5297f": "22.1.297.5.6,0", // from a device with that beta
 		"21F90":    "21.6.90.0.0,0",
 		"":         "", "F90": "", "21": "", "21F": "", "21Fx9": "",
 	} {

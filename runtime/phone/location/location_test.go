@@ -15,8 +15,11 @@ func TestPlace(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
 	start, simulated := p.Location.Place()
-	if simulated || start == (location.Place{}) {
-		t.Errorf("a new phone is at %v, %v", start, simulated)
+	if simulated {
+		t.Error("a new phone simulates a location")
+	}
+	if start == (location.Place{}) {
+		t.Errorf("a new phone is at %v", start)
 	}
 	first, err := p.Location.Simulate(location.Place{Latitude: -33.5, Longitude: 151.25})
 	if err != nil {
@@ -27,13 +30,16 @@ func TestPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	first()
-	if at, simulated := p.Location.Place(); at != (location.Place{Latitude: 90, Longitude: -180}) ||
-		!simulated {
-		t.Errorf("at %v, %v", at, simulated)
+	if at, simulated := p.Location.Place(); at != (location.Place{Latitude: 90, Longitude: -180}) {
+		t.Errorf("at %v, want 90, -180", at)
+	} else if !simulated {
+		t.Error("simulated = false")
 	}
 	second()
-	if at, simulated := p.Location.Place(); at != start || simulated {
-		t.Errorf("at %v, %v", at, simulated)
+	if at, simulated := p.Location.Place(); at != start {
+		t.Errorf("at %v, want %v", at, start)
+	} else if simulated {
+		t.Error("simulated = true")
 	}
 	if _, err := p.Location.Simulate(location.Place{Latitude: 1, Longitude: 2}); err != nil {
 		t.Fatal(err)

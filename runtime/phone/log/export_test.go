@@ -5,7 +5,7 @@ const (
 	HistorySize = historySize
 )
 
-// NormalRate is the rate that an Options.Rate means.
+// NormalRate returns the rate in lines a second for a value of Options.Rate.
 var NormalRate = normalRate
 
 // Made counts the lines that were generated.
@@ -14,14 +14,14 @@ func (l *Log) Made() uint64 { return l.gen.count.Load() }
 // Lines generates lines.
 var Lines = (*Log).lines
 
-// WriteAll hands entries to the watches.
+// WriteAll passes entries to the watches.
 func (l *Log) WriteAll(batch []*Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.put(batch)
 }
 
-// Daemons lists the processes that the generated lines are from.
+// Daemons lists the processes named in generated lines.
 func Daemons() []string {
 	out := make([]string, len(templates))
 	for i, t := range templates {

@@ -30,18 +30,44 @@ func TestLogFillsIn(t *testing.T) {
 		PID: 0, ImagePath: "/lib/x", Message: "kernel", Level: log.LevelFault, ThreadID: 5,
 	})
 	e, err := w.Next(t.Context())
-	if err != nil || e.ProcessPath != board.Path || e.ProcessUUID != board.UUID ||
-		e.ImagePath != board.Path || e.ImageUUID != board.UUID ||
-		e.Time.IsZero() || e.MachTime == 0 || e.ThreadID == 0 {
-		t.Errorf("Next = %+v, %v", e, err)
+	if err != nil {
+		t.Fatalf("first entry: %v", err)
+	}
+	if e.ProcessPath != board.Path {
+		t.Errorf("first entry: ProcessPath = %v, want %v", e.ProcessPath, board.Path)
+	}
+	if e.ProcessUUID != board.UUID {
+		t.Errorf("first entry: ProcessUUID = %v, want %v", e.ProcessUUID, board.UUID)
+	}
+	if e.ImagePath != board.Path {
+		t.Errorf("first entry: ImagePath = %v, want %v", e.ImagePath, board.Path)
+	}
+	if e.ImageUUID != board.UUID {
+		t.Errorf("first entry: ImageUUID = %v, want %v", e.ImageUUID, board.UUID)
+	}
+	if e.Time.IsZero() {
+		t.Error("the first entry has no time")
+	}
+	if e.MachTime == 0 {
+		t.Error("the first entry has no MachTime")
+	}
+	if e.ThreadID == 0 {
+		t.Error("the first entry has no ThreadID")
 	}
 	e, err = w.Next(t.Context())
-	if err != nil || e.ProcessPath != "<pid 77777>" {
-		t.Errorf("Next = %+v, %v", e, err)
+	if err != nil {
+		t.Errorf("second entry: %v", err)
+	} else if e.ProcessPath != "<pid 77777>" {
+		t.Errorf("second entry: ProcessPath = %q, want %q", e.ProcessPath, "<pid 77777>")
 	}
-	if e, err = w.Next(t.Context()); err != nil || e.ProcessPath != "/kernel" ||
-		e.ImagePath != "/lib/x" || e.ThreadID != 5 {
-		t.Errorf("Next = %+v, %v", e, err)
+	if e, err = w.Next(t.Context()); err != nil {
+		t.Errorf("third entry: %v", err)
+	} else if e.ProcessPath != "/kernel" {
+		t.Errorf("third entry: ProcessPath = %q, want %q", e.ProcessPath, "/kernel")
+	} else if e.ImagePath != "/lib/x" {
+		t.Errorf("third entry: ImagePath = %q, want %q", e.ImagePath, "/lib/x")
+	} else if e.ThreadID != 5 {
+		t.Errorf("third entry: ThreadID = %v, want 5", e.ThreadID)
 	}
 }
 
@@ -85,7 +111,7 @@ func TestWatchFilters(t *testing.T) {
 	}
 }
 
-// TestWatchDropsOldest: the writer never waits for a reader.
+// TestWatchDropsOldest checks that the writer never waits for a reader.
 func TestWatchDropsOldest(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
@@ -111,8 +137,10 @@ func TestWatchDropsOldest(t *testing.T) {
 			want++
 		}
 	}
-	if n, err := w.NextBatch(t.Context(), nil); n != 0 || err != nil {
-		t.Errorf("NextBatch into nothing = %d, %v", n, err)
+	if n, err := w.NextBatch(t.Context(), nil); err != nil {
+		t.Errorf("NextBatch into nothing: %v", err)
+	} else if n != 0 {
+		t.Errorf("NextBatch into nothing = %v, want 0", n)
 	}
 }
 
@@ -144,8 +172,8 @@ func TestWatchEnds(t *testing.T) {
 	})
 }
 
-// TestGeneratorRate: the phone talks at the rate asked for, and only while
-// somebody listens.
+// TestGeneratorRate checks that the phone generates lines at the given rate, and only
+// while a watch is open.
 func TestGeneratorRate(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{0, 0.5, 3, 500, 20_000} {
@@ -171,7 +199,8 @@ func TestGeneratorRate(t *testing.T) {
 	}
 }
 
-// TestGeneratorStops: synctest fails the test if a goroutine is left.
+// TestGeneratorStops checks that the generator stops. Package synctest fails the test
+// if a goroutine is left.
 func TestGeneratorStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -197,7 +226,8 @@ func TestGeneratorStops(t *testing.T) {
 	})
 }
 
-// TestGeneratedLines holds their form, and that a phone says the same again.
+// TestGeneratedLines checks the form of the lines, and that two phones with the same
+// options generate the same lines.
 func TestGeneratedLines(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{LogRate: 20})
@@ -206,33 +236,68 @@ func TestGeneratedLines(t *testing.T) {
 	a, b := log.Lines(p.Log, 3000, at, time.Second), log.Lines(q.Log, 3000, at, time.Second)
 	levels, processes, images := map[log.Level]int{}, map[string]int{}, map[string]int{}
 	for i, e := range a {
-		if e.Message != b[i].Message || e.PID != b[i].PID {
-			t.Fatalf("line %d is %q and %q", i, e.Message, b[i].Message)
+		if e.Message != b[i].Message {
+			t.Fatalf("line %d: Message = %v, want %v", i, e.Message, b[i].Message)
+		}
+		if e.PID != b[i].PID {
+			t.Fatalf("line %d: PID = %v, want %v", i, e.PID, b[i].PID)
 		}
 		levels[e.Level]++
 		processes[e.ProcessPath]++
 		images[e.ImagePath]++
-		if proc, ok := p.Processes.Find(e.PID); !ok || proc.Path != e.ProcessPath ||
-			proc.UUID != e.ProcessUUID {
+		if proc, ok := p.Processes.Find(e.PID); !ok {
 			t.Fatalf("%+v is of no process", e)
+		} else if proc.Path != e.ProcessPath {
+			t.Fatalf("entry of process %d: ProcessPath = %s, want %s", e.PID, e.ProcessPath,
+				proc.Path)
+		} else if proc.UUID != e.ProcessUUID {
+			t.Fatalf("entry of process %d: ProcessUUID = %v, want %v", e.PID, e.ProcessUUID,
+				proc.UUID)
 		}
-		if e.Message == "" || strings.ContainsAny(e.Message,
-			"\n\x00") || (e.Subsystem == "") != (e.Category == "") ||
-			e.ImageUUID == [16]byte{} || e.MachTime == 0 || e.Time.Before(at) ||
-			e.Time.After(at.Add(time.Second)) {
-			t.Fatalf("odd entry %+v", e)
+		if e.Message == "" {
+			t.Fatalf("entry %+v has no message", e)
+		}
+		if strings.ContainsAny(e.Message, "\n\x00") {
+			t.Fatalf("entry %+v has a line break or a NUL", e)
+		}
+		if (e.Subsystem == "") != (e.Category == "") {
+			t.Fatalf("entry %+v has only one of subsystem and category", e)
+		}
+		if e.ImageUUID == [16]byte{} {
+			t.Fatalf("entry %+v has no ImageUUID", e)
+		}
+		if e.MachTime == 0 {
+			t.Fatalf("entry %+v has no MachTime", e)
+		}
+		if e.Time.Before(at) {
+			t.Fatalf("entry %+v is older than %v", e, at)
+		}
+		if e.Time.After(at.Add(time.Second)) {
+			t.Fatalf("entry %+v is newer than %v", e, at.Add(time.Second))
 		}
 		for _, left := range []string{"{n}", "{p}", "{x}", "{X}", "{u}", "{app}"} {
 			if strings.Contains(e.Message, left) {
 				t.Fatalf("%s is left in %q", left, e.Message)
 			}
 		}
-		if i > 0 && (e.Time.Before(a[i-1].Time) || e.MachTime < a[i-1].MachTime) {
-			t.Fatalf("line %d is older than the one before", i)
+		if i == 0 {
+			continue
+		}
+		if e.Time.Before(a[i-1].Time) {
+			t.Fatalf("line %d has the time %v, after %v", i, e.Time, a[i-1].Time)
+		}
+		if e.MachTime < a[i-1].MachTime {
+			t.Fatalf("line %d has the MachTime %d, after %d", i, e.MachTime, a[i-1].MachTime)
 		}
 	}
-	if len(levels) != 5 || len(processes) < 20 || len(images) < 20 {
-		t.Errorf("levels %v, %d processes, %d images", levels, len(processes), len(images))
+	if len(levels) != 5 {
+		t.Errorf("levels %v, want 5", levels)
+	}
+	if len(processes) < 20 {
+		t.Errorf("%d processes, want at least 20", len(processes))
+	}
+	if len(images) < 20 {
+		t.Errorf("%d images, want at least 20", len(images))
 	}
 	other := phonetest.New(t, phone.Options{Serial: 1}).Log
 	first, second := log.Lines(other, 1, at, 0)[0].Message, log.Lines(other, 1, at, 0)[0].Message
@@ -246,8 +311,11 @@ func TestHistory(t *testing.T) {
 	p := phonetest.New(t, phone.Options{LogRate: 20})
 	p.Log.Write(log.Entry{Message: "first of all"})
 	h := p.Log.History()
-	if len(h) != log.Backlog+1 || h[log.Backlog].Message != "first of all" {
-		t.Fatalf("%d entries, last %+v", len(h), h[len(h)-1])
+	if len(h) != log.Backlog+1 {
+		t.Fatalf("%d entries, want %d", len(h), log.Backlog+1)
+	}
+	if h[log.Backlog].Message != "first of all" {
+		t.Fatalf("last entry %+v, want first of all", h[log.Backlog])
 	}
 	for i, e := range h[1:] {
 		if e.Time.Before(h[i].Time) {
@@ -258,9 +326,12 @@ func TestHistory(t *testing.T) {
 		p.Log.Write(log.Entry{Message: fmt.Sprint(i)})
 	}
 	h = p.Log.History()
-	if len(h) != log.HistorySize || h[0].Message != "10" ||
-		h[log.HistorySize-1].Message != fmt.Sprint(log.HistorySize+9) {
-		t.Errorf("%d entries, from %s to %s", len(h), h[0].Message, h[len(h)-1].Message)
+	if len(h) != log.HistorySize {
+		t.Errorf("%d entries, want %d", len(h), log.HistorySize)
+	} else if h[0].Message != "10" {
+		t.Errorf("first entry %q, want 10", h[0].Message)
+	} else if h[log.HistorySize-1].Message != fmt.Sprint(log.HistorySize+9) {
+		t.Errorf("last entry %q, want %d", h[log.HistorySize-1].Message, log.HistorySize+9)
 	}
 	if h := phonetest.New(t, phone.Options{}).Log.History(); len(h) != 0 {
 		t.Errorf("a silent phone has a past of %d entries", len(h))
@@ -281,8 +352,10 @@ func benchWatch(b *testing.B, watches int) {
 	for n := 0; n < b.N; n += len(batch) {
 		p.Log.WriteAll(batch)
 		for _, w := range all {
-			if k, err := w.NextBatch(context.Background(), buf); err != nil || k != len(batch) {
-				b.Fatal(k, err)
+			if k, err := w.NextBatch(context.Background(), buf); err != nil {
+				b.Fatalf("NextBatch: %v", err)
+			} else if k != len(batch) {
+				b.Fatalf("%d entries, want %d", k, len(batch))
 			}
 		}
 	}
@@ -293,7 +366,7 @@ func BenchmarkWatch(b *testing.B) { benchWatch(b, 1) }
 
 func BenchmarkWatchEight(b *testing.B) { benchWatch(b, 8) }
 
-// BenchmarkLines is the cost of one generated line.
+// BenchmarkLines measures the cost of one generated line.
 func BenchmarkLines(b *testing.B) {
 	p := phonetest.New(b, phone.Options{})
 	b.ReportAllocs()
@@ -312,9 +385,8 @@ func BenchmarkLog(b *testing.B) {
 	}
 }
 
-// BenchmarkFleet is a second of 64 phones that log 500 lines a second each
-// to a watch each; the time beyond the second's own is nothing, ns-cpu/line
-// is what counts.
+// BenchmarkFleet runs 64 phones for a second. Each logs 500 lines a second to one watch.
+// The elapsed time is always a second, so compare ns-cpu/line.
 func BenchmarkFleet(b *testing.B) {
 	const phones, rate = 64, 500
 	var lines uint64
@@ -347,16 +419,16 @@ func BenchmarkFleet(b *testing.B) {
 	b.ReportMetric(float64(lines)/float64(b.N), "lines/s")
 }
 
-// cpuTime is the seconds that Go code has run so far.
+// cpuTime returns the seconds that Go code has run so far.
 func cpuTime(b *testing.B) float64 {
 	b.Helper()
-	runtime.GC() // the figures are brought up to date by the collector
+	runtime.GC() // the garbage collector updates the figures
 	s := []metrics.Sample{{Name: "/cpu/classes/user:cpu-seconds"}}
 	metrics.Read(s)
 	return s[0].Value.Float64()
 }
 
-// TestDaemonsRun checks that the processes that generated lines are from exist.
+// TestDaemonsRun checks that the processes named in generated lines exist.
 func TestDaemonsRun(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {

@@ -39,15 +39,21 @@ func TestMediaTree(t *testing.T) {
 		}
 		kinds[path.Ext(p)]++
 		b, err := f.ReadFile(p)
-		if err != nil || int64(len(b)) != i.Size {
-			t.Errorf("%s: %d bytes of %d, %v", p, len(b), i.Size, err)
+		if err != nil {
+			t.Errorf("ReadFile(%q): %v", p, err)
+			return
+		}
+		if int64(len(b)) != i.Size {
+			t.Errorf("ReadFile(%q) returns %d bytes, want %d", p, len(b), i.Size)
 			return
 		}
 		switch path.Ext(p) {
 		case ".JPG":
 			m, err := jpeg.Decode(bytes.NewReader(b))
-			if err != nil || m.Bounds().Dx() != 320 {
+			if err != nil {
 				t.Errorf("%s is not a JPEG: %v", p, err)
+			} else if m.Bounds().Dx() != 320 {
+				t.Errorf("%s is %d pixels wide, want 320", p, m.Bounds().Dx())
 			}
 		case ".PNG":
 			if _, err := png.Decode(bytes.NewReader(b)); err != nil {
@@ -63,20 +69,31 @@ func TestMediaTree(t *testing.T) {
 			}
 		}
 	})
-	if kinds[".JPG"] < 10 || kinds[".HEIC"] == 0 || kinds[".MOV"] == 0 {
-		t.Errorf("kinds of files: %v", kinds)
+	if kinds[".JPG"] < 10 {
+		t.Errorf("%d files .JPG, want at least 10", kinds[".JPG"])
 	}
-	if i, err := f.Stat("DCIM/101APPLE/IMG_1001.MOV"); err != nil || i.Size != 40<<20 {
-		t.Errorf("the film: %+v, %v", i, err)
+	if kinds[".HEIC"] == 0 {
+		t.Error("no file .HEIC")
+	}
+	if kinds[".MOV"] == 0 {
+		t.Error("no file .MOV")
+	}
+	if i, err := f.Stat("DCIM/101APPLE/IMG_1001.MOV"); err != nil {
+		t.Errorf("the film: %v", err)
+	} else if i.Size != 40<<20 {
+		t.Errorf("the film: Size = %v, want %v", i.Size, 40<<20)
 	}
 }
 
-// TestDeniedDirectory: some directories answer lstat and nothing else.
+// TestDeniedDirectory checks that a protected directory answers lstat and refuses all
+// other operations.
 func TestDeniedDirectory(t *testing.T) {
 	t.Parallel()
 	f := phonetest.New(t, phone.Options{}).Media
-	if i, err := f.Stat("PhotoData/UBF"); err != nil || i.Kind != files.Directory {
-		t.Errorf("Stat = %+v, %v", i, err)
+	if i, err := f.Stat("PhotoData/UBF"); err != nil {
+		t.Errorf("Stat: %v", err)
+	} else if i.Kind != files.Directory {
+		t.Errorf("Stat: Kind = %v, want %v", i.Kind, files.Directory)
 	}
 	for name, err := range map[string]error{
 		"list":   phonetest.Err(f.ReadDir("PhotoData/UBF")),
@@ -91,7 +108,8 @@ func TestDeniedDirectory(t *testing.T) {
 	}
 }
 
-// TestPhonesShareContents: the same picture, but changes stay with a phone.
+// TestPhonesShareContents checks that two phones have the same picture, and that a
+// change on one phone does not affect the other.
 func TestPhonesShareContents(t *testing.T) {
 	t.Parallel()
 	const name = "DCIM/100APPLE/IMG_0001.JPG"
@@ -111,8 +129,14 @@ func TestPhonesShareContents(t *testing.T) {
 	}
 	after, _ := b.ReadFile(name)
 	mine, _ := a.ReadFile(name)
-	if !bytes.Equal(before, after) || bytes.Equal(mine, after) || len(mine) != len(after) {
-		t.Error("a write on one phone shows on the other, or not at all")
+	if !bytes.Equal(before, after) {
+		t.Error("a write on one phone changes the file of the other")
+	}
+	if bytes.Equal(mine, after) {
+		t.Error("a write on a phone does not change its file")
+	}
+	if len(mine) != len(after) {
+		t.Errorf("the file has %d bytes after the write, want %d", len(mine), len(after))
 	}
 }
 

@@ -8,10 +8,10 @@ const (
 	WatchQueue   = watchQueue
 )
 
-// SetLastPID sets the PID that was given out last.
+// SetLastPID sets the PID that was assigned last.
 func (p *Processes) SetLastPID(pid int) { p.table.last = pid }
 
-// Emit hands an event to the watches.
+// Emit sends an event to the watches.
 func (p *Processes) Emit(e Event) {
 	p.runs.mu.Lock()
 	defer p.runs.mu.Unlock()
@@ -21,7 +21,7 @@ func (p *Processes) Emit(e Event) {
 // Watches counts the watches that are open.
 func (p *Processes) Watches() int { return len(p.runs.watches) }
 
-// DaemonUsers lists whose processes the daemons are.
+// DaemonUsers lists the users of the daemons.
 func DaemonUsers() []string {
 	out := make([]string, len(daemons))
 	for i, d := range daemons {

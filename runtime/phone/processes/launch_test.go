@@ -18,7 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/screen"
 )
 
-// told takes what a watch has.
+// told returns the events that a watch has received.
 func told(t *testing.T, w *processes.Watch) []string {
 	t.Helper()
 	var out []string
@@ -67,9 +67,12 @@ func TestLaunchApp(t *testing.T) {
 	wantTold(t, w, "ShopDemo Foreground Running", "ShopDemo launched with 1 arguments\n",
 		"ShopDemo argument 1: -x\n",
 		"ShopDemo environment A=1\n", "ShopDemo environment B=2\n")
-	if front, ok := p.Processes.Front(); front != proc || !ok ||
-		p.Processes.State(proc.PID) != processes.Foreground {
-		t.Errorf("in front: %+v, %v", front, ok)
+	if front, ok := p.Processes.Front(); front != proc {
+		t.Errorf("in front: %+v, want %+v", front, proc)
+	} else if !ok {
+		t.Error("no process is in front")
+	} else if p.Processes.State(proc.PID) != processes.Foreground {
+		t.Errorf("state %v, want %v", p.Processes.State(proc.PID), processes.Foreground)
 	}
 	logged := slices.ContainsFunc(p.Log.History(), func(e *log.Entry) bool {
 		return e.PID == proc.PID && e.Message == "ShopDemo: argument 1: -x"
@@ -78,15 +81,19 @@ func TestLaunchApp(t *testing.T) {
 		t.Error("the log says nothing of the app's output")
 	}
 
-	if again, err := p.Processes.Launch("com.example.shop"); again != proc || err != nil {
-		t.Errorf("launched again: %+v, %v", again, err)
+	if again, err := p.Processes.Launch("com.example.shop"); err != nil {
+		t.Errorf("Launch of a running app: %v", err)
+	} else if again != proc {
+		t.Errorf("Launch of a running app = %v, want %v", again, proc)
 	}
 	wantTold(t, w)
 	notes, err := p.Processes.LaunchApp(
 		processes.LaunchSpec{BundleID: "com.example.reader", Background: true},
 	)
-	if err != nil || p.Processes.State(notes.PID) != processes.Background {
-		t.Errorf("in the background: %v, %v", p.Processes.State(notes.PID), err)
+	if err != nil {
+		t.Errorf("Launch in the background: %v", err)
+	} else if p.Processes.State(notes.PID) != processes.Background {
+		t.Errorf("state %v, want %v", p.Processes.State(notes.PID), processes.Background)
 	}
 	wantTold(t, w, "Reader Background Running", "Reader launched with 0 arguments\n")
 	if _, err := p.Processes.Launch("com.example.reader"); err != nil {
@@ -100,8 +107,13 @@ func TestLaunchApp(t *testing.T) {
 	next, err := p.Processes.LaunchApp(
 		processes.LaunchSpec{BundleID: "com.example.shop", KillExisting: true},
 	)
-	if err != nil || next.PID == proc.PID || p.Processes.State(proc.PID) != processes.Terminated {
-		t.Errorf("launched anew: %+v, %v", next, err)
+	if err != nil {
+		t.Errorf("second Launch: %v", err)
+	} else if next.PID == proc.PID {
+		t.Errorf("the new process has the PID %d of the old one", next.PID)
+	} else if p.Processes.State(proc.PID) != processes.Terminated {
+		t.Errorf("state of the old process %v, want %v", p.Processes.State(proc.PID),
+			processes.Terminated)
 	}
 	wantTold(t, w, "ShopDemo Terminated", "ShopDemo ended by 9", "ShopDemo Foreground Running",
 		"ShopDemo launched with 0 arguments\n")
@@ -119,8 +131,12 @@ func TestSignals(t *testing.T) {
 	proc, err := p.Processes.LaunchApp(
 		processes.LaunchSpec{BundleID: "com.example.shop", Suspended: true},
 	)
-	if err != nil || p.Processes.State(proc.PID) != processes.Suspended {
-		t.Fatalf("%+v is %v, %v", proc, p.Processes.State(proc.PID), err)
+	if err != nil {
+		t.Fatalf("Launch: %v", err)
+	}
+	if p.Processes.State(proc.PID) != processes.Suspended {
+		t.Fatalf("state of %+v is %v, want %v", proc, p.Processes.State(proc.PID),
+			processes.Suspended)
 	}
 	wantTold(t, w, "ShopDemo Foreground Running")
 	send := func(signal int) {
@@ -145,13 +161,19 @@ func TestSignals(t *testing.T) {
 	if err := p.Processes.Print(proc.PID, "hello\n"); err != nil {
 		t.Error(err)
 	}
-	if !p.Processes.DisableMemoryLimits(proc.PID) || !p.Processes.MemoryUnlimited(proc.PID) {
-		t.Error("memory stays limited")
+	if !p.Processes.DisableMemoryLimits(proc.PID) {
+		t.Error("DisableMemoryLimits = false")
+	}
+	if !p.Processes.MemoryUnlimited(proc.PID) {
+		t.Error("MemoryUnlimited = false")
 	}
 	send(processes.SIGTERM)
 	wantTold(t, w, "ShopDemo hello\n", "ShopDemo Terminated", "ShopDemo ended by 15")
-	if p.Processes.DisableMemoryLimits(proc.PID) || p.Processes.MemoryUnlimited(proc.PID) {
-		t.Error("memory of a dead process is unlimited")
+	if p.Processes.DisableMemoryLimits(proc.PID) {
+		t.Error("DisableMemoryLimits of a dead process = true")
+	}
+	if p.Processes.MemoryUnlimited(proc.PID) {
+		t.Error("MemoryUnlimited of a dead process = true")
 	}
 	p.Screen.SetPasscode(true)
 	p.Screen.Lock()

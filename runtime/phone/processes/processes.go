@@ -79,8 +79,8 @@ type table struct {
 // launchd.
 const firstPID = 20
 
-// maxPID is the largest PID, after which the kernel begins again with small ones.
-// Some hosts refuse larger PIDs.
+// maxPID is the largest PID. After it the kernel continues with small ones. A client may
+// refuse larger PIDs.
 const maxPID = 99_998
 
 func (t *table) reset() {

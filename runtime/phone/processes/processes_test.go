@@ -15,22 +15,47 @@ func TestProcesses(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
 		all := p.Processes.List()
-		if len(all) < 60 || all[0].Name != "kernel" || all[0].PID != 0 ||
-			all[1].Name != "launchd" || all[1].PID != 1 {
-			t.Fatalf("%d processes, first %+v", len(all), all[:2])
+		if len(all) < 60 {
+			t.Fatalf("%d processes, want at least 60", len(all))
+		}
+		if all[0].Name != "kernel" {
+			t.Fatalf("all[0].Name = %q, want %q", all[0].Name, "kernel")
+		}
+		if all[0].PID != 0 {
+			t.Fatalf("all[0].PID = %v, want 0", all[0].PID)
+		}
+		if all[1].Name != "launchd" {
+			t.Fatalf("all[1].Name = %q, want %q", all[1].Name, "launchd")
+		}
+		if all[1].PID != 1 {
+			t.Fatalf("all[1].PID = %v, want 1", all[1].PID)
 		}
 		names := map[string]bool{}
 		for i, proc := range all {
-			if i > 0 && proc.PID <= all[i-1].PID || names[proc.Name] {
-				t.Errorf("odd process %+v", proc)
+			if i > 0 && proc.PID <= all[i-1].PID {
+				t.Errorf("%s: PID %d is not above %d", proc.Name, proc.PID, all[i-1].PID)
+			}
+			if names[proc.Name] {
+				t.Errorf("there are two processes %s", proc.Name)
 			}
 			names[proc.Name] = true
 			if got, ok := p.Processes.Find(proc.PID); !ok || got != proc {
 				t.Errorf("Process(%d) = %+v, %v", proc.PID, got, ok)
 			}
-			if proc.PID > 1 && proc.ParentPID != 1 || proc.Started.IsZero() ||
-				proc.Started.After(p.Clock.Now()) || proc.UUID == [16]byte{} || proc.User == "" {
-				t.Errorf("incomplete process %+v", proc)
+			if proc.PID > 1 && proc.ParentPID != 1 {
+				t.Errorf("%s: ParentPID = %d, want 1", proc.Name, proc.ParentPID)
+			}
+			if proc.Started.IsZero() {
+				t.Errorf("%s has no start time", proc.Name)
+			}
+			if proc.Started.After(p.Clock.Now()) {
+				t.Errorf("%s: the start time %v is in the future", proc.Name, proc.Started)
+			}
+			if proc.UUID == [16]byte{} {
+				t.Errorf("%s has no UUID", proc.Name)
+			}
+			if proc.User == "" {
+				t.Errorf("%s has no user", proc.Name)
 			}
 		}
 	})
@@ -40,12 +65,19 @@ func TestLaunchAndKill(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
 	proc, err := p.Processes.Launch("com.example.shop")
-	if err != nil || proc.BundleID != "com.example.shop" ||
-		!strings.HasSuffix(proc.Path, "/ShopDemo.app/ShopDemo") {
-		t.Fatalf("Launch = %+v, %v", proc, err)
+	if err != nil {
+		t.Fatalf("Launch: %v", err)
 	}
-	if again, err := p.Processes.Launch("com.example.shop"); err != nil || again != proc {
-		t.Errorf("second Launch = %+v, %v", again, err)
+	if proc.BundleID != "com.example.shop" {
+		t.Fatalf("Launch: BundleID = %q, want %q", proc.BundleID, "com.example.shop")
+	}
+	if !strings.HasSuffix(proc.Path, "/ShopDemo.app/ShopDemo") {
+		t.Fatalf("Launch: Path = %q, want the suffix /ShopDemo.app/ShopDemo", proc.Path)
+	}
+	if again, err := p.Processes.Launch("com.example.shop"); err != nil {
+		t.Errorf("second Launch: %v", err)
+	} else if again != proc {
+		t.Errorf("second Launch = %v, want %v", again, proc)
 	}
 	if err := p.Processes.Kill(proc.PID); err != nil {
 		t.Fatal(err)
@@ -56,8 +88,10 @@ func TestLaunchAndKill(t *testing.T) {
 	if err := p.Processes.Kill(proc.PID); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("second Kill = %v", err)
 	}
-	if next, err := p.Processes.Launch("com.example.shop"); err != nil || next.PID == proc.PID {
-		t.Errorf("third Launch = %+v, %v", next, err)
+	if next, err := p.Processes.Launch("com.example.shop"); err != nil {
+		t.Errorf("third Launch: %v", err)
+	} else if next.PID == proc.PID {
+		t.Errorf("third Launch has the PID %d of the first", next.PID)
 	}
 	for _, pid := range []int{0, 1} {
 		if err := p.Processes.Kill(pid); !errors.Is(err, fs.ErrPermission) {
@@ -68,13 +102,15 @@ func TestLaunchAndKill(t *testing.T) {
 	if err := p.Processes.Kill(daemon.PID); err != nil {
 		t.Fatal(err)
 	}
-	if after, ok := p.Processes.Named("locationd"); !ok || after.PID == daemon.PID {
-		t.Errorf("locationd after Kill: %+v, %v", after, ok)
+	if after, ok := p.Processes.Named("locationd"); !ok {
+		t.Error("locationd does not run after Kill")
+	} else if after.PID == daemon.PID {
+		t.Errorf("locationd has the same PID %d after Kill", after.PID)
 	}
 }
 
-// TestPIDsWrap: identifiers never leave the range that hosts accept, and one
-// that is taken is not given out again.
+// TestPIDsWrap checks that PIDs stay in the range that clients accept, and that the PID
+// of a running process is not assigned again.
 func TestPIDsWrap(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
@@ -83,9 +119,17 @@ func TestPIDsWrap(t *testing.T) {
 	seen := map[int]bool{}
 	for range 200 {
 		proc, err := p.Processes.Launch("com.example.shop")
-		if err != nil || proc.PID > processes.MaxPID || proc.PID < processes.FirstPID ||
-			seen[proc.PID] {
-			t.Fatalf("Launch = %+v, %v", proc, err)
+		if err != nil {
+			t.Fatalf("Launch: %v", err)
+		}
+		if proc.PID > processes.MaxPID {
+			t.Fatalf("PID %d is above %d", proc.PID, processes.MaxPID)
+		}
+		if proc.PID < processes.FirstPID {
+			t.Fatalf("PID %d is below %d", proc.PID, processes.FirstPID)
+		}
+		if seen[proc.PID] {
+			t.Fatalf("PID %d is used a second time", proc.PID)
 		}
 		seen[proc.PID] = true
 		if got := len(p.Processes.List()); got != n+1 {
@@ -96,9 +140,11 @@ func TestPIDsWrap(t *testing.T) {
 		}
 	}
 	if !seen[processes.MaxPID-1] && !seen[processes.MaxPID-2] && !seen[processes.MaxPID-3] &&
-		!seen[processes.MaxPID-4] ||
-		len(seen) != 200 {
-		t.Errorf("%d identifiers, none at the end of the range", len(seen))
+		!seen[processes.MaxPID-4] {
+		t.Error("no PID is at the end of the range")
+	}
+	if len(seen) != 200 {
+		t.Errorf("%d PIDs, want 200", len(seen))
 	}
 }
 
@@ -107,12 +153,20 @@ func TestUsers(t *testing.T) {
 	for _, user := range processes.DaemonUsers() {
 		if id := processes.UserID(user); id == -2 {
 			t.Errorf("user %s has no identifier", user)
-		} else if name, ok := processes.UserName(id); name != user || !ok {
-			t.Errorf("user %d is %s", id, name)
+		} else if name, ok := processes.UserName(id); name != user {
+			t.Errorf("user %d is %q, want %q", id, name, user)
+		} else if !ok {
+			t.Errorf("user %d has no name", id)
 		}
 	}
 	name, ok := processes.GroupName(501)
-	if name != "mobile" || !ok || processes.UserID("who") != -2 {
-		t.Errorf("group 501 is %s", name)
+	if name != "mobile" {
+		t.Errorf("group 501 is %q, want mobile", name)
+	}
+	if !ok {
+		t.Error("group 501 has no name")
+	}
+	if processes.UserID("who") != -2 {
+		t.Errorf("UserID of an unknown user = %d, want -2", processes.UserID("who"))
 	}
 }

@@ -17,8 +17,17 @@ func TestSpawn(t *testing.T) {
 	proc, err := p.Processes.Spawn(
 		processes.SpawnSpec{Path: "/usr/libexec/timed", Args: []string{"-v"}, Suspended: true},
 	)
-	if err != nil || proc.PID == daemon.PID || proc.User != "mobile" || proc.ParentPID != 1 {
-		t.Fatalf("Spawn = %+v, %v", proc, err)
+	if err != nil {
+		t.Fatalf("Spawn: %v", err)
+	}
+	if proc.PID == daemon.PID {
+		t.Fatalf("the process has the PID %d of the daemon", proc.PID)
+	}
+	if proc.User != "mobile" {
+		t.Fatalf("Spawn: User = %q, want %q", proc.User, "mobile")
+	}
+	if proc.ParentPID != 1 {
+		t.Fatalf("Spawn: ParentPID = %v, want 1", proc.ParentPID)
 	}
 	wantTold(t, w)
 	if err := p.Processes.Input(proc.PID, "one\ntwo"); err != nil {
@@ -33,8 +42,7 @@ func TestSpawn(t *testing.T) {
 		t.Error(err)
 	}
 	wantTold(t, w, "timed read three\n")
-	// The daemon of the same name keeps its own, and only that one is started
-	// again.
+	// The daemon of the same name keeps its process. Only the daemon is restarted.
 	if got, _ := p.Processes.Named("timed"); got.PID != daemon.PID {
 		t.Errorf("timed is %+v, want %+v", got, daemon)
 	}
@@ -46,8 +54,10 @@ func TestSpawn(t *testing.T) {
 		t.Errorf("%d processes after the end of one of %d", n, count)
 	}
 	wantTold(t, w, "timed ended by 9")
-	if got, ok := p.Processes.Named("timed"); !ok || got.PID != daemon.PID {
-		t.Errorf("timed is %+v, want %+v", got, daemon)
+	if got, ok := p.Processes.Named("timed"); !ok {
+		t.Error("timed does not run")
+	} else if got.PID != daemon.PID {
+		t.Errorf("timed has the PID %d, want %d", got.PID, daemon.PID)
 	}
 	app, _ := p.Apps.Find("com.example.shop")
 	attributes := app.Attributes()
@@ -57,8 +67,12 @@ func TestSpawn(t *testing.T) {
 			Path: strings.TrimPrefix(app.Path(), "/private") + "/" + name,
 			User: "root",
 		},
-	); err != nil || proc.User != "root" || proc.BundleID != "" {
-		t.Errorf("Spawn = %+v, %v", proc, err)
+	); err != nil {
+		t.Errorf("Spawn: %v", err)
+	} else if proc.User != "root" {
+		t.Errorf("Spawn: User = %q, want %q", proc.User, "root")
+	} else if proc.BundleID != "" {
+		t.Errorf("Spawn: BundleID = %q, want %q", proc.BundleID, "")
 	}
 }
 
@@ -72,16 +86,20 @@ func TestSpawnRefused(t *testing.T) {
 		"/usr/libexec": fs.ErrPermission, "/tmp": fs.ErrPermission, "/kernel": fs.ErrPermission,
 		app.Path() + "/Info.plist": fs.ErrPermission,
 	} {
-		if proc, err := p.Processes.Spawn(processes.SpawnSpec{Path: file}); !errors.Is(err, want) ||
-			proc != (processes.Process{}) {
-			t.Errorf("Spawn(%q) = %+v, %v, want %v", file, proc, err, want)
+		if proc, err := p.Processes.Spawn(processes.SpawnSpec{Path: file}); !errors.Is(err, want) {
+			t.Errorf("Spawn(%q): %v, want %v", file, err, want)
+		} else if proc != (processes.Process{}) {
+			t.Errorf("Spawn(%q) = %+v, want nothing", file, proc)
 		}
 	}
 	for range processes.MaxProcesses {
 		spec := processes.SpawnSpec{Path: "/sbin/launchd", Suspended: true}
 		if _, err := p.Processes.Spawn(spec); err != nil {
-			if !errors.Is(err, files.ErrBusy) || len(p.Processes.List()) != processes.MaxProcesses {
-				t.Errorf("Spawn = %v with %d processes", err, len(p.Processes.List()))
+			if !errors.Is(err, files.ErrBusy) {
+				t.Errorf("Spawn: %v, want %v", err, files.ErrBusy)
+			}
+			if len(p.Processes.List()) != processes.MaxProcesses {
+				t.Errorf("%d processes, want %d", len(p.Processes.List()), processes.MaxProcesses)
 			}
 			return
 		}
@@ -117,10 +135,18 @@ func TestAuditToken(t *testing.T) {
 	for _, proc := range p.Processes.List() {
 		token := p.Processes.AuditToken(proc)
 		key := [2]uint32{token[5], token[7]}
-		if int(token[5]) != proc.PID || int(int32(token[1])) != processes.UserID(proc.User) ||
-			seen[key] ||
-			token != p.Processes.AuditToken(proc) {
-			t.Errorf("token of %+v is %v", proc, token)
+		if int(token[5]) != proc.PID {
+			t.Errorf("token of %s: PID %d, want %d", proc.Name, token[5], proc.PID)
+		}
+		if int(int32(token[1])) != processes.UserID(proc.User) {
+			t.Errorf("token of %s: UID %d, want %d", proc.Name, int32(token[1]),
+				processes.UserID(proc.User))
+		}
+		if seen[key] {
+			t.Errorf("token of %s: another process has the PID and version %v", proc.Name, key)
+		}
+		if token != p.Processes.AuditToken(proc) {
+			t.Errorf("token of %s is not the same the second time", proc.Name)
 		}
 		seen[key] = true
 	}
@@ -150,7 +176,9 @@ func TestWarnMemory(t *testing.T) {
 		t.Error(err)
 	}
 	log := p.Log.History()
-	if e := log[len(log)-1]; e.PID != proc.PID || e.Message != "Received memory warning." {
-		t.Errorf("log ends with %+v", e)
+	if e := log[len(log)-1]; e.PID != proc.PID {
+		t.Errorf("the log ends with an entry of process %d, want %d", e.PID, proc.PID)
+	} else if e.Message != "Received memory warning." {
+		t.Errorf("the log ends with %q, want a memory warning", e.Message)
 	}
 }

@@ -10,16 +10,18 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/queue"
 )
 
-// TestFull checks that the oldest elements go when a queue is full, wherever its ring
-// begins.
+// TestFull checks that a full queue drops its oldest elements, at every position of the
+// first element in the ring.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	q := queue.New[int](20)
 	buf := make([]int, 7)
 	for range 5 {
 		q.Push(nil, 1, 2, 3, 4, 5, 6, 7)
-		if n, err := q.Pop(t.Context(), buf); n != 7 || err != nil {
-			t.Fatalf("Pop = %d, %v, want 7 elements", n, err)
+		if n, err := q.Pop(t.Context(), buf); err != nil {
+			t.Fatalf("Pop: %v", err)
+		} else if n != 7 {
+			t.Fatalf("Pop = %v, want 7", n)
 		}
 	}
 	for i := range 25 {

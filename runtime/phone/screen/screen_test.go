@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"image/png"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 
 func TestScreenSize(t *testing.T) {
 	t.Parallel()
-	if w, h := phonetest.New(t, phone.Options{}).Screen.Size(); w != 1179 || h != 2556 {
-		t.Errorf("ScreenSize = %d, %d", w, h)
+	if w, h := phonetest.New(t, phone.Options{}).Screen.Size(); w != 1179 {
+		t.Errorf("width %d, want 1179", w)
+	} else if h != 2556 {
+		t.Errorf("height %d, want 2556", h)
 	}
 }
 
@@ -26,23 +29,35 @@ func TestLock(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
 	p.Screen.Lock()
-	if p.Screen.Locked() || phonetest.Value(t, p, "", "PasswordProtected") != false {
-		t.Error("locked without a passcode")
+	if p.Screen.Locked() {
+		t.Error("Locked = true without a passcode")
+	}
+	if phonetest.Value(t, p, "", "PasswordProtected") != false {
+		t.Error("PasswordProtected is not false without a passcode")
 	}
 	p.Screen.SetPasscode(true)
-	if !p.Screen.Locked() || !p.Screen.HasPasscode() ||
-		phonetest.Value(t, p, "", "PasswordProtected") != true {
-		t.Error("not locked in spite of the passcode")
+	if !p.Screen.Locked() {
+		t.Error("Locked = false with a passcode")
+	}
+	if !p.Screen.HasPasscode() {
+		t.Error("HasPasscode = false with a passcode")
+	}
+	if phonetest.Value(t, p, "", "PasswordProtected") != true {
+		t.Error("PasswordProtected is not true with a passcode")
 	}
 	p.Screen.Unlock()
-	if p.Screen.Locked() || !p.Screen.UnlockedSinceBoot() {
-		t.Errorf("Locked %v, UnlockedSinceBoot %v after Unlock", p.Screen.Locked(),
-			p.Screen.UnlockedSinceBoot())
+	if p.Screen.Locked() {
+		t.Error("Locked = true after Unlock")
+	}
+	if !p.Screen.UnlockedSinceBoot() {
+		t.Error("UnlockedSinceBoot = false after Unlock")
 	}
 	p.Boot()
-	if !p.Screen.Locked() || p.Screen.UnlockedSinceBoot() {
-		t.Errorf("Locked %v, UnlockedSinceBoot %v after Boot", p.Screen.Locked(),
-			p.Screen.UnlockedSinceBoot())
+	if !p.Screen.Locked() {
+		t.Error("Locked = false after Boot")
+	}
+	if p.Screen.UnlockedSinceBoot() {
+		t.Error("UnlockedSinceBoot = true after Boot")
 	}
 }
 
@@ -76,11 +91,15 @@ func TestScreenshot(t *testing.T) {
 		}
 		home := look("home")
 		img, err := png.Decode(bytes.NewReader(home))
-		if w, h := p.Screen.Size(); err != nil || img.Bounds().Dx() != w || img.Bounds().Dy() != h {
-			t.Fatalf("%s: %v, %v", profile, img.Bounds(), err)
+		if w, h := p.Screen.Size(); err != nil {
+			t.Fatalf("%s: %v", profile, err)
+		} else if img.Bounds().Dx() != w {
+			t.Fatalf("%s: width %d, want %d", profile, img.Bounds().Dx(), w)
+		} else if img.Bounds().Dy() != h {
+			t.Fatalf("%s: height %d, want %d", profile, img.Bounds().Dy(), h)
 		}
 		if profile != "ios17" {
-			continue // but for the size all are alike
+			continue // the other profiles differ only in the size
 		}
 		if !bytes.Equal(home, shot(t, p)) {
 			t.Errorf("%s: two pictures of one screen differ", profile)
@@ -100,14 +119,18 @@ func TestScreenshot(t *testing.T) {
 		p.Screen.SetPasscode(true)
 		p.Screen.Lock()
 		look("locked")
-		if err := p.Screen.Show(home); err != nil || !bytes.Equal(shot(t, p), home) {
-			t.Errorf("%s: picture is not shown: %v", profile, err)
+		if err := p.Screen.Show(home); err != nil {
+			t.Errorf("%s: Show: %v", profile, err)
+		} else if !bytes.Equal(shot(t, p), home) {
+			t.Errorf("%s: the picture is not shown", profile)
 		}
 		if err := p.Screen.Show([]byte("JPEG")); !errors.Is(err, files.ErrInvalid) {
 			t.Errorf("%s: picture that is none: %v", profile, err)
 		}
-		if err := p.Screen.Show(nil); err != nil || bytes.Equal(shot(t, p), home) {
-			t.Errorf("%s: picture stays: %v", profile, err)
+		if err := p.Screen.Show(nil); err != nil {
+			t.Errorf("%s: Show: %v", profile, err)
+		} else if bytes.Equal(shot(t, p), home) {
+			t.Errorf("%s: the picture is still shown", profile)
 		}
 	}
 }
@@ -120,7 +143,7 @@ func BenchmarkScreenshot(b *testing.B) {
 	var n int
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		p.Power.SetBattery(i%100, true) // another picture each time
+		p.Power.SetBattery(i%100, true) // makes each picture differ from the one before
 		s, err := p.Screen.Screenshot()
 		if err != nil {
 			b.Fatal(err)
@@ -134,13 +157,16 @@ func TestDisplays(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
 	width, height := p.Screen.Size()
-	if d := p.Screen.Displays(); len(d) != 1 || d[0] != (screen.Display{
+	want := []screen.Display{{
 		ID: 1, Name: "LCD", UniqueID: "1", Primary: true, Width: width, Height: height, Scale: 3,
-	}) {
-		t.Errorf("displays %+v", d)
+	}}
+	if d := p.Screen.Displays(); !slices.Equal(d, want) {
+		t.Errorf("displays %+v, want %+v", d, want)
 	}
-	if o, fixed := p.Screen.Orientation(); o != "portrait" || fixed {
-		t.Errorf("orientation %q, %v", o, fixed)
+	if o, fixed := p.Screen.Orientation(); o != "portrait" {
+		t.Errorf("orientation %q, want portrait", o)
+	} else if fixed {
+		t.Error("the orientation is fixed")
 	}
 	if !p.Screen.On() {
 		t.Error("the screen is off")

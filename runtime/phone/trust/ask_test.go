@@ -16,7 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
-// asked begins an Ask and returns where it ends.
+// asked starts a call of Ask and returns the channel that receives its result.
 func asked(ctx context.Context, p *phone.Phone, name string) <-chan error {
 	ended := make(chan error, 1)
 	go func() { ended <- p.Trust.Ask(ctx, trust.Dialog{Label: name, HostName: name}) }()
@@ -30,9 +30,11 @@ func wantAsk(t *testing.T, what string, ended <-chan error, want error) {
 	select {
 	case err := <-ended:
 		var e *failure.Error
-		if !errors.Is(err, want) || (err == nil) != (want == nil) ||
-			err != nil && !errors.As(err, &e) {
+		if !errors.Is(err, want) {
 			t.Errorf("%s: Ask = %v, want %v", what, err, want)
+		}
+		if err != nil && !errors.As(err, &e) {
+			t.Errorf("%s: Ask = %#v, want a *failure.Error", what, err)
 		}
 	default:
 		t.Fatalf("%s: Ask still waits", what)
@@ -42,8 +44,10 @@ func wantAsk(t *testing.T, what string, ended <-chan error, want error) {
 func wantShown(t *testing.T, p *phone.Phone, host string) {
 	t.Helper()
 	synctest.Wait()
-	if d, ok := p.Trust.ShownDialog(); ok != (host != "") || d.HostName != host {
-		t.Errorf("shown is %+v, %v, want %q", d, ok, host)
+	if d, ok := p.Trust.ShownDialog(); ok != (host != "") {
+		t.Errorf("a dialog is shown: %v, want %v", ok, host != "")
+	} else if d.HostName != host {
+		t.Errorf("the dialog of %q is shown, want %q", d.HostName, host)
 	}
 }
 
@@ -82,10 +86,11 @@ func TestAskTrustPolicies(t *testing.T) {
 						break
 					}
 					err := p.Trust.Ask(ctx, trust.Dialog{HostName: "laptop"})
-					if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) ||
-						time.Since(begun) != c.after {
-						t.Errorf("Ask = %v after %v, want %v after %v", err, time.Since(begun),
-							c.want, c.after)
+					if !errors.Is(err, c.want) {
+						t.Errorf("Ask = %v, want %v", err, c.want)
+					}
+					if took := time.Since(begun); took != c.after {
+						t.Errorf("Ask ended after %v, want %v", took, c.after)
 					}
 					wantShown(t, p, "")
 				}
@@ -106,7 +111,7 @@ func TestAskTrustTaps(t *testing.T) {
 		p := phonetest.New(t, phone.Options{Trust: trust.Policy{Mode: trust.Ask}})
 		a := asked(t.Context(), p, "a")
 		wantShown(t, p, "a")
-		b := asked(t.Context(), p, "b") // waits its turn
+		b := asked(t.Context(), p, "b") // waits until the dialog of a is closed
 		wantShown(t, p, "a")
 		p.Trust.TapTrust()
 		wantAsk(t, "trusted", a, nil)
@@ -114,7 +119,7 @@ func TestAskTrustTaps(t *testing.T) {
 		p.Trust.TapDeny()
 		wantAsk(t, "denied", b, trust.ErrUserDenied)
 		wantShown(t, p, "")
-		p.Trust.TapTrust() // nobody asks
+		p.Trust.TapTrust() // has no effect because no dialog is shown
 
 		p.Trust.OnDialog(func(trust.Dialog) { p.Trust.TapTrust() })
 		wantAsk(t, "tapped as it appears", asked(t.Context(), p, "c"), nil)
@@ -176,7 +181,8 @@ func TestAskTrustEnds(t *testing.T) {
 	}
 }
 
-// TestAskTrustWaitingHostLeaves: who waits for another's dialog may go.
+// TestAskTrustWaitingHostLeaves checks that a host can give up while it waits for the
+// dialog of another host.
 func TestAskTrustWaitingHostLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,8 +198,8 @@ func TestAskTrustWaitingHostLeaves(t *testing.T) {
 	})
 }
 
-// TestAskTrustLateTap: the answer that a user was about to give to one dialog
-// does not reach the next.
+// TestAskTrustLateTap checks that a late answer to one dialog does not answer the next
+// one.
 func TestAskTrustLateTap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -208,24 +214,26 @@ func TestAskTrustLateTap(t *testing.T) {
 			t.Errorf("Ask = %v, want the deadline", err)
 		}
 		begun := time.Now()
-		if err := p.Trust.Ask(t.Context(), trust.Dialog{HostName: "b"}); err != nil ||
-			time.Since(begun) != 10*time.Second {
-			t.Errorf("Ask = %v after %v, want nil after 10s", err, time.Since(begun))
+		if err := p.Trust.Ask(t.Context(), trust.Dialog{HostName: "b"}); err != nil {
+			t.Errorf("Ask: %v", err)
+		} else if time.Since(begun) != 10*time.Second {
+			t.Errorf("Ask ended after %v, want 10s", time.Since(begun))
 		}
 		p.Trust.SetPolicy(trust.Policy{Mode: trust.Ask})
 		ended := asked(t.Context(), p, "c")
-		trust.TapTrustOn(p.Trust, 1) // the timer of the first, had it been too late to stop
+		// The timer of the first dialog may fire before it is stopped.
+		trust.TapTrustOn(p.Trust, 1)
 		wantShown(t, p, "c")
 		p.Trust.TapTrust()
 		wantAsk(t, "third", ended, nil)
 	})
 }
 
-// TestAskTrustAndPair: both show the one dialog that there is.
+// TestAskTrustAndPair checks that Ask and Pair share the only dialog of the phone.
 func TestAskTrustAndPair(t *testing.T) {
 	t.Parallel()
 	first := phonetest.New(t, phone.Options{})
-	r := request(t, first, "H", "B") // outside of the bubble: it makes keys
+	r := request(t, first, "H", "B") // outside of the bubble because it makes keys
 	synctest.Test(t, func(t *testing.T) {
 		p := phonetest.New(t, phone.Options{Trust: trust.Policy{Mode: trust.Ask}})
 		o := p.Notifications.Observe()
@@ -233,13 +241,13 @@ func TestAskTrustAndPair(t *testing.T) {
 		o.Add(notifications.RequestPair)
 		wantPair(t, p, r, trust.ErrDialogPending)
 		wantShown(t, p, "laptop")
-		ended := asked(t.Context(), p, "a") // takes the place
+		ended := asked(t.Context(), p, "a") // shows its dialog
 		wantShown(t, p, "a")
-		wantPair(t, p, r, trust.ErrDialogPending) // and keeps it
+		wantPair(t, p, r, trust.ErrDialogPending) // the dialog of a is still shown
 		wantShown(t, p, "a")
 		p.Trust.TapDeny()
 		wantAsk(t, "denied", ended, trust.ErrUserDenied)
-		wantPair(t, p, r, trust.ErrDialogPending) // was not denied
+		wantPair(t, p, r, trust.ErrDialogPending) // the pairing was not denied
 		wantShown(t, p, "laptop")
 		p.Trust.TapTrust()
 		wantPair(t, p, r, nil)
@@ -254,7 +262,7 @@ func TestOnReset(t *testing.T) {
 	p := phonetest.New(t, phone.Options{})
 	var got []string
 	p.Trust.OnReset(func() { got = append(got, "one") })
-	p.Trust.OnReset(func() { got = append(got, "two"); p.Trust.Hosts() }) // no lock is held
+	p.Trust.OnReset(func() { got = append(got, "two"); p.Trust.Hosts() }) // no lock is held here
 	p.Trust.Reset()
 	if !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("called %v", got)

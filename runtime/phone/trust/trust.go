@@ -194,7 +194,7 @@ func (t *Trust) checkPair(r PairRequest) error {
 	return nil
 }
 
-// parseCertificate parses a certificate in PEM or DER, since some hosts send DER.
+// parseCertificate parses a certificate in PEM or DER. A client may send either.
 func parseCertificate(b []byte) (*x509.Certificate, error) {
 	if block, _ := pem.Decode(b); block != nil {
 		b = block.Bytes
@@ -287,7 +287,8 @@ func cutText(s string) string {
 }
 
 // makeRoom makes room for the record of a host that pairs. If there is none, it removes the
-// oldest record with the same SystemBUID, because some hosts use a new HostID each time.
+// oldest record with the same SystemBUID, because libimobiledevice, go-ios and tidevice
+// send a new HostID with each Pair request.
 func (t *Trust) makeRoom(r PairRequest) error {
 	if _, known := t.hosts[r.HostID]; known || len(t.hosts) < maxHosts {
 		return nil

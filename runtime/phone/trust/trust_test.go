@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
-// certificate makes a certificate as hosts do: no names, serial 0, expired.
+// certificate makes a certificate with the fields of those of hosts: it has no names and
+// the serial number 0, and it has expired.
 func certificate(t testing.TB, public any) []byte {
 	t.Helper()
 	signer := hostKey(t)
@@ -56,7 +58,7 @@ func hostKey(t testing.TB) *ecdsa.PrivateKey {
 	return k
 }
 
-// request is a good PairRequest from a machine.
+// request returns a valid PairRequest.
 func request(t testing.TB, p *phone.Phone, hostID, buid string) trust.PairRequest {
 	t.Helper()
 	c := certificate(t, nil)
@@ -68,10 +70,10 @@ func request(t testing.TB, p *phone.Phone, hostID, buid string) trust.PairReques
 func wantPair(t *testing.T, p *phone.Phone, r trust.PairRequest, want error) trust.Host {
 	t.Helper()
 	h, err := p.Trust.Pair(r)
-	if !errors.Is(err, want) || (err == nil) != (want == nil) {
+	if !errors.Is(err, want) {
 		t.Errorf("Pair(%s of %s) = %v, want %v", r.HostID, r.SystemBUID, err, want)
 	}
-	if err != nil && (h.HostID != "" || h.EscrowBag != nil) {
+	if err != nil && !reflect.DeepEqual(h, trust.Host{}) {
 		t.Errorf("Pair failed and returned %+v", h)
 	}
 	return h
@@ -82,15 +84,23 @@ func TestPairAccept(t *testing.T) {
 	p := phonetest.New(t, phone.Options{})
 	r := request(t, p, "H1", "B1")
 	h := wantPair(t, p, r, nil)
-	if len(h.EscrowBag) != 32 || h.SystemBUID != "B1" ||
-		!bytes.Equal(h.DeviceCertificate, r.DeviceCertificate) {
-		t.Errorf("host %+v", h)
+	if len(h.EscrowBag) != 32 {
+		t.Errorf("the escrow bag has %d bytes, want 32", len(h.EscrowBag))
+	}
+	if h.SystemBUID != "B1" {
+		t.Errorf("host: SystemBUID = %q, want %q", h.SystemBUID, "B1")
+	}
+	if !bytes.Equal(h.DeviceCertificate, r.DeviceCertificate) {
+		t.Error("the host has another device certificate")
 	}
 	r2 := request(t, p, "H1", "B1")
 	r2.RootCertificate = certificate(t, nil)
-	if again := wantPair(t, p, r2, nil); !bytes.Equal(again.EscrowBag, h.EscrowBag) ||
-		!bytes.Equal(again.RootCertificate, r2.RootCertificate) {
-		t.Error("a second pairing must keep the bag and replace the certificates")
+	again := wantPair(t, p, r2, nil)
+	if !bytes.Equal(again.EscrowBag, h.EscrowBag) {
+		t.Error("a second pairing changes the escrow bag")
+	}
+	if !bytes.Equal(again.RootCertificate, r2.RootCertificate) {
+		t.Error("a second pairing does not replace the root certificate")
 	}
 	other := wantPair(t, p, request(t, p, "H0", "B1"), nil)
 	if bytes.Equal(other.EscrowBag, h.EscrowBag) {
@@ -100,12 +110,16 @@ func TestPairAccept(t *testing.T) {
 	for _, h := range p.Trust.Hosts() {
 		ids = append(ids, h.HostID)
 	}
-	if !slices.Equal(ids, []string{"H0", "H1"}) ||
-		phonetest.Value(t, p, "", "TrustedHostAttached") != true {
-		t.Errorf("hosts %v", ids)
+	if !slices.Equal(ids, []string{"H0", "H1"}) {
+		t.Errorf("hosts %q, want H0 and H1", ids)
 	}
-	if got, ok := p.Trust.Host("H1"); !ok || !bytes.Equal(got.EscrowBag, h.EscrowBag) {
-		t.Errorf("Host = %+v, %v", got, ok)
+	if phonetest.Value(t, p, "", "TrustedHostAttached") != true {
+		t.Error("TrustedHostAttached is not true")
+	}
+	if got, ok := p.Trust.Host("H1"); !ok {
+		t.Error("the host H1 is not known")
+	} else if !bytes.Equal(got.EscrowBag, h.EscrowBag) {
+		t.Error("the host H1 has another escrow bag")
 	}
 }
 
@@ -163,27 +177,31 @@ func TestPairAsk(t *testing.T) {
 	var dialogs []trust.Dialog
 	p.Trust.OnDialog(func(d trust.Dialog) { dialogs = append(dialogs, d) })
 
-	p.Trust.TapTrust() // no dialog: nothing
+	p.Trust.TapTrust() // has no effect because no dialog is shown
 	wantPair(t, p, request(t, p, "H1", "B1"), trust.ErrDialogPending)
-	// Some hosts change at each attempt.
+	// libimobiledevice, go-ios and tidevice send a new HostID with each attempt.
 	wantPair(t, p, request(t, p, "H2", "B1"), trust.ErrDialogPending)
 	want := trust.Dialog{SystemBUID: "B1", Label: "tool", HostName: "laptop"}
-	if d, ok := p.Trust.ShownDialog(); !ok || d != want || len(dialogs) != 1 {
-		t.Errorf("dialog %+v %v, shown %d times", d, ok, len(dialogs))
+	if d, ok := p.Trust.ShownDialog(); !ok {
+		t.Error("no dialog is shown")
+	} else if d != want {
+		t.Errorf("dialog %+v, want %+v", d, want)
+	} else if len(dialogs) != 1 {
+		t.Errorf("%d dialogs were shown, want 1", len(dialogs))
 	}
 	p.Trust.TapTrust()
 	if got := phonetest.Heard(o); !slices.Equal(got, []string{notifications.RequestPair}) {
 		t.Errorf("observers heard %v", got)
 	}
-	p.Trust.TapDeny() // too late
+	p.Trust.TapDeny() // has no effect after TapTrust
 	wantPair(t, p, request(t, p, "H3", "B1"), nil)
 	wantPair(t, p, request(t, p, "H4", "B1"), nil) // the machine is trusted now
 
 	wantPair(t, p, request(t, p, "H5", "B2"), trust.ErrDialogPending)
 	p.Trust.TapDeny()
 	wantPair(t, p, request(t, p, "H5", "B2"), trust.ErrUserDenied)
-	wantPair(t, p, request(t, p, "H5", "B2"), trust.ErrDialogPending) // asks anew
-	wantPair(t, p, request(t, p, "H6", "B3"), trust.ErrDialogPending) // takes the dialog over
+	wantPair(t, p, request(t, p, "H5", "B2"), trust.ErrDialogPending) // shows a new dialog
+	wantPair(t, p, request(t, p, "H6", "B3"), trust.ErrDialogPending) // replaces the dialog
 	p.Trust.TapTrust()
 	wantPair(t, p, request(t, p, "H5", "B2"), trust.ErrDialogPending)
 	if len(dialogs) != 5 {
@@ -238,7 +256,7 @@ func TestPairPolicies(t *testing.T) {
 func TestPairAfter(t *testing.T) {
 	t.Parallel()
 	first := phonetest.New(t, phone.Options{})
-	r := request(t, first, "H", "B") // outside of the bubble: it makes keys
+	r := request(t, first, "H", "B") // outside of the bubble because it makes keys
 	synctest.Test(t, func(t *testing.T) {
 		p := phonetest.New(
 			t,
@@ -276,7 +294,8 @@ func TestUnpair(t *testing.T) {
 			t.Errorf("second Unpair(%s) = %v", id, err)
 		}
 		if id == "H1" {
-			wantPair(t, p, request(t, p, "H2", "B"), nil) // another record holds the trust
+			// Another record of the same machine is still trusted.
+			wantPair(t, p, request(t, p, "H2", "B"), nil)
 		}
 	}
 	wantPair(t, p, request(t, p, "H3", "B"), trust.ErrDialogPending)
@@ -302,12 +321,17 @@ func TestKey(t *testing.T) {
 		t.Errorf("the key has %d bits, want 2048", n)
 	}
 	block, rest := pem.Decode(a.Trust.PublicKeyPEM())
-	if block == nil || len(rest) != 0 {
-		t.Fatalf("PublicKeyPEM = %q", a.Trust.PublicKeyPEM())
+	if block == nil {
+		t.Fatalf("PublicKeyPEM = %q, want a PEM block", a.Trust.PublicKeyPEM())
+	}
+	if len(rest) != 0 {
+		t.Fatalf("PublicKeyPEM has %d bytes after the block", len(rest))
 	}
 	k, err := x509.ParsePKCS1PublicKey(block.Bytes)
-	if err != nil || !k.Equal(&a.Trust.Key().PublicKey) {
+	if err != nil {
 		t.Errorf("ParsePKCS1PublicKey: %v", err)
+	} else if !k.Equal(&a.Trust.Key().PublicKey) {
+		t.Error("PublicKeyPEM is not the key of the phone")
 	}
 }
 
@@ -338,8 +362,10 @@ func TestManyHosts(t *testing.T) {
 	if n := len(p.Trust.Hosts()); n != trust.MaxHosts {
 		t.Errorf("%d hosts are trusted, want %d", n, trust.MaxHosts)
 	}
-	if h, ok := p.Trust.Host("friend"); !ok || len(h.Label) > trust.MaxLabel {
-		t.Errorf("the other machine's record: %v, label of %d bytes", ok, len(h.Label))
+	if h, ok := p.Trust.Host("friend"); !ok {
+		t.Error("the record of the other machine is gone")
+	} else if len(h.Label) > trust.MaxLabel {
+		t.Errorf("the label has %d bytes, want at most %d", len(h.Label), trust.MaxLabel)
 	}
 	if _, ok := p.Trust.Host(fmt.Sprint("host ", 2*trust.MaxHosts-1)); !ok {
 		t.Error("the newest record is gone")

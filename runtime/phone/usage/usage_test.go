@@ -13,39 +13,78 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/usage"
 )
 
-// wantMoved checks a measurement a second after another.
+// wantMoved compares a measurement with one made a second earlier.
 func wantMoved(t *testing.T, p *phone.Phone, u, old usage.Usage) {
 	t.Helper()
 	var sum, cores float64
 	for i, q := range u.Processes {
 		was := old.Processes[i]
-		if q.PID != was.PID || q.User < was.User || q.System < was.System ||
-			q.DiskRead < was.DiskRead || q.Faults < was.Faults ||
-			q.ContextSwitches < was.ContextSwitches {
-			t.Fatalf("counters went back: %+v after %+v", q, was)
+		if q.PID != was.PID {
+			t.Fatalf("%s: PID = %v, want %v", q.Name, q.PID, was.PID)
+		}
+		if q.User < was.User {
+			t.Fatalf("%s: User went from %v back to %v", q.Name, was.User, q.User)
+		}
+		if q.System < was.System {
+			t.Fatalf("%s: System went from %v back to %v", q.Name, was.System, q.System)
+		}
+		if q.DiskRead < was.DiskRead {
+			t.Fatalf("%s: DiskRead went from %v back to %v", q.Name, was.DiskRead, q.DiskRead)
+		}
+		if q.Faults < was.Faults {
+			t.Fatalf("%s: Faults went from %v back to %v", q.Name, was.Faults, q.Faults)
+		}
+		if q.ContextSwitches < was.ContextSwitches {
+			t.Fatalf("%s: ContextSwitches went from %v back to %v", q.Name, was.ContextSwitches,
+				q.ContextSwitches)
 		}
 		spent := (q.User + q.System - was.User - was.System).Seconds()
-		if q.CPU < 0 || q.CPU > 100 || math.Abs(spent*100-(q.CPU+was.CPU)/2) > 5 {
+		if q.CPU < 0 {
+			t.Errorf("%s: CPU = %v, want at least 0", q.Name, q.CPU)
+		}
+		if q.CPU > 100 {
+			t.Errorf("%s: CPU = %v, want at most 100", q.Name, q.CPU)
+		}
+		if math.Abs(spent*100-(q.CPU+was.CPU)/2) > 5 {
 			t.Errorf("%s: %.2f s in a second at %.2f%%", q.Name, spent, q.CPU)
 		}
-		if q.Footprint <= 0 || q.Resident <= q.Private || q.Threads < 1 {
-			t.Errorf("%+v", q)
+		if q.Footprint <= 0 {
+			t.Errorf("%s: Footprint = %v, want more than 0", q.Name, q.Footprint)
+		}
+		if q.Resident <= q.Private {
+			t.Errorf("%s: Resident = %v, want more than Private = %v", q.Name, q.Resident,
+				q.Private)
+		}
+		if q.Threads < 1 {
+			t.Errorf("%s: Threads = %v, want at least 1", q.Name, q.Threads)
 		}
 		sum += q.CPU
 	}
 	for _, load := range u.Cores {
 		cores += load
 	}
-	if math.Abs(sum-u.Load) > 1e-6 || math.Abs(cores-u.Load) > 1e-6 || u.Load > 600 {
-		t.Errorf("load %v, of processes %v, of cores %v", u.Load, sum, cores)
+	if math.Abs(sum-u.Load) > 1e-6 {
+		t.Errorf("load %v, want the sum %v of the processes", u.Load, sum)
 	}
-	if all := u.Free + u.Used + u.External + u.Speculative; u.Free <= 0 ||
-		all > p.Identity.RAM/usage.PageSize {
-		t.Errorf("%d pages of %d", all, p.Identity.RAM/usage.PageSize)
+	if math.Abs(cores-u.Load) > 1e-6 {
+		t.Errorf("load %v, want the sum %v of the cores", u.Load, cores)
 	}
-	if u.NetIn < old.NetIn || u.DiskRead < old.DiskRead ||
-		u.MachTime-old.MachTime != clock.MachTicks(time.Second) {
-		t.Errorf("%+v after %+v", u, old)
+	if u.Load > 600 {
+		t.Errorf("load %v, want at most 600", u.Load)
+	}
+	if all := u.Free + u.Used + u.External + u.Speculative; u.Free <= 0 {
+		t.Errorf("%d free pages, want more than 0", u.Free)
+	} else if all > p.Identity.RAM/usage.PageSize {
+		t.Errorf("%d pages, want at most %d", all, p.Identity.RAM/usage.PageSize)
+	}
+	if u.NetIn < old.NetIn {
+		t.Errorf("NetIn went from %v back to %v", old.NetIn, u.NetIn)
+	}
+	if u.DiskRead < old.DiskRead {
+		t.Errorf("DiskRead went from %v back to %v", old.DiskRead, u.DiskRead)
+	}
+	if u.MachTime-old.MachTime != clock.MachTicks(time.Second) {
+		t.Errorf("MachTime went from %d to %d in a second", old.MachTime, u.MachTime)
 	}
 }
 
@@ -78,17 +117,23 @@ func TestUsage(t *testing.T) {
 		}
 		old = u
 	}
-	if moved < 15 || of(old, app.PID).CPU < 5 {
-		t.Errorf("the app in front stands still: %+v", of(old, app.PID))
+	if moved < 15 {
+		t.Errorf("the load of the app in front changed %d times, want at least 15", moved)
+	}
+	if of(old, app.PID).CPU < 5 {
+		t.Errorf("the app in front has a load of %v, want at least 5", of(old, app.PID).CPU)
 	}
 	if err := p.Processes.Signal(app.PID, processes.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	p.Usage.Measure()
 	now = now.Add(time.Minute)
-	if a, b := of(old, app.PID), of(p.Usage.Measure(), app.PID); b.CPU != 0 || b.User != a.User ||
-		b.State != processes.Suspended {
-		t.Errorf("a stopped app runs: %+v after %+v", b, a)
+	if a, b := of(old, app.PID), of(p.Usage.Measure(), app.PID); b.CPU != 0 {
+		t.Errorf("a stopped app has a load of %v, want 0", b.CPU)
+	} else if b.User != a.User {
+		t.Errorf("a stopped app ran from %v to %v", a.User, b.User)
+	} else if b.State != processes.Suspended {
+		t.Errorf("a stopped app is %v, want %v", b.State, processes.Suspended)
 	}
 }
 

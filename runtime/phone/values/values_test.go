@@ -1,25 +1,20 @@
 package values_test
 
 import (
-	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
-	"github.com/imdlua/imdlua/runtime/phone/failure"
-	"github.com/imdlua/imdlua/runtime/phone/files"
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/values"
 )
 
-// TestDomainsEncode: whatever lockdown may be asked for must have a property
-// list form, and survive it.
+// TestDomainsEncode checks that every domain can be encoded as a property list and
+// decoded again.
 func TestDomainsEncode(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
@@ -32,8 +27,10 @@ func TestDomainsEncode(t *testing.T) {
 					continue
 				}
 				back, err := plist.DecodeDict(b)
-				if err != nil || len(back) != len(d) {
-					t.Errorf("%q: decode: %d of %d keys, %v", domain, len(back), len(d), err)
+				if err != nil {
+					t.Errorf("%q: decode: %v", domain, err)
+				} else if len(back) != len(d) {
+					t.Errorf("%q: decode: %d keys, want %d", domain, len(back), len(d))
 				}
 				for k, v := range d {
 					if plist.TypeName(v) != plist.TypeName(back[k]) {
@@ -46,7 +43,7 @@ func TestDomainsEncode(t *testing.T) {
 	})
 }
 
-// TestTypes holds the types that clients decode into.
+// TestTypes checks the types of the values that clients decode.
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
@@ -123,9 +120,11 @@ func TestByKeyOnly(t *testing.T) {
 			}
 		}
 		pem := string(phonetest.Value(t, p, "", "DevicePublicKey").([]byte))
-		if !strings.HasPrefix(pem, "-----BEGIN RSA PUBLIC KEY-----\n") ||
-			!strings.HasSuffix(pem, "\n-----END RSA PUBLIC KEY-----\n") {
-			t.Errorf("DevicePublicKey = %q", pem)
+		if !strings.HasPrefix(pem, "-----BEGIN RSA PUBLIC KEY-----\n") {
+			t.Errorf("DevicePublicKey = %q, want the header of a PEM block", pem)
+		}
+		if !strings.HasSuffix(pem, "\n-----END RSA PUBLIC KEY-----\n") {
+			t.Errorf("DevicePublicKey = %q, want the end of a PEM block", pem)
 		}
 		if !p.Values.Access("", "DevicePublicKey").Public {
 			t.Error("DevicePublicKey is not public")
@@ -155,9 +154,11 @@ func TestPublicDomain(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("public keys\n%v, want\n%v", got, want)
 		}
-		if p.Values.Access("", "SerialNumber").Public ||
-			p.Values.Access(values.DomainAMFI, "DeveloperModeStatus").Public {
-			t.Error("private values are public")
+		if p.Values.Access("", "SerialNumber").Public {
+			t.Error("SerialNumber is public")
+		}
+		if p.Values.Access(values.DomainAMFI, "DeveloperModeStatus").Public {
+			t.Error("DeveloperModeStatus is public")
 		}
 		if err := p.Values.Set("", "UntrustedHostBUID", "BUID-1"); err != nil {
 			t.Fatal(err)
@@ -200,161 +201,15 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-const domainAccess = "com.apple.Accessibility"
-
-// writes is what SetValue does with values; a kept value is want.
-var writes = []struct {
-	profile, domain, key string
-	in, want             any
-	err                  error
-	note                 string
-}{
-	{"", "", "DeviceName", "Blue", "Blue", nil, notifications.DeviceName},
-	{"", "", "DeviceName", int64(3), nil, values.ErrType, ""},
-	{"", "", "DeviceName", "", nil, files.ErrInvalid, ""},
-	{"", "", "TimeZone", "Asia/Tokyo", "Asia/Tokyo", nil, notifications.TimeZone},
-	{"", "", "TimeZone", "Mars/Olympus", nil, files.ErrInvalid, ""},
-	{"", "", "TimeZone", "Local", nil, files.ErrInvalid, ""},
-	{"", "", "TimeZone", "../../etc/passwd", nil, files.ErrInvalid, ""},
-	{"", "", "TimeZone", true, nil, values.ErrType, ""},
-	{"", "", "Uses24HourClock", false, false, nil, ""},
-	{"", "", "Uses24HourClock", int64(1), nil, values.ErrType, ""},
-	{"", "", "UntrustedHostBUID", "X", "X", nil, ""},
-	{"", "", "SerialNumber", "X", nil, values.ErrImmutable, ""},
-	{"", "", "Nope", "X", nil, values.ErrImmutable, ""},
-	{"", "com.example.unknown", "Nope", "X", nil, values.ErrImmutable, ""},
-	{"", values.DomainAMFI, "DeveloperModeStatus", false, nil, values.ErrImmutable, ""},
-	{"", "", "TimeIntervalSince1970", 1e9, nil, values.ErrProhibited, ""},
-	{"ios16", "", "TimeIntervalSince1970", "now", nil, values.ErrType, ""},
-	{"ios16", "", "TimeIntervalSince1970", -1.0, nil, files.ErrInvalid, ""},
-	{"", values.DomainInternational, "Language", "de", "de", nil, notifications.Language},
-	{"", values.DomainInternational, "Language", []any{}, nil, values.ErrType, ""},
-	{"", values.DomainInternational, "Locale", "de_DE", "de_DE", nil, ""},
-	{"", values.DomainWireless, "EnableWifiConnections", false, false, nil, ""},
-	{"", values.DomainWireless, "SupportsWifi", false, nil, values.ErrImmutable, ""},
-	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", true, int64(1), nil, ""},
-	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", uint64(1), int64(1), nil, ""},
-	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", int64(2), nil, files.ErrInvalid, ""},
-	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", "1", nil, values.ErrType, ""},
-}
-
-func TestSetValue(t *testing.T) {
-	t.Parallel()
-	for _, c := range writes {
-		t.Run(fmt.Sprintf("%s %s %v", c.domain, c.key, c.in), func(t *testing.T) {
-			t.Parallel()
-			p := phonetest.New(t, phone.Options{Profile: c.profile})
-			o := p.Notifications.Observe()
-			defer o.Close()
-			o.Add(notifications.DeviceName)
-			o.Add(notifications.TimeZone)
-			o.Add(notifications.Language)
-			before, _ := p.Values.Get(c.domain, c.key)
-			err := p.Values.Set(c.domain, c.key, c.in)
-			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
-				t.Fatalf("SetValue = %v, want %v", err, c.err)
-			}
-			after, _ := p.Values.Get(c.domain, c.key)
-			if err != nil && c.key != "TimeIntervalSince1970" && !reflect.DeepEqual(before, after) {
-				t.Errorf("a refused write changed %v to %v", before, after)
-			}
-			if err == nil && after != c.want {
-				t.Errorf("value %v, want %v", after, c.want)
-			}
-			var want []string
-			if c.note != "" {
-				want = []string{c.note}
-			}
-			if got := phonetest.Heard(o); !slices.Equal(got, want) {
-				t.Errorf("observers heard %v, want %v", got, want)
-			}
-		})
-	}
-}
-
-func TestLanguageRestartsHomeScreen(t *testing.T) {
-	t.Parallel()
-	p := phonetest.New(t, phone.Options{})
-	before, _ := p.Processes.Named("SpringBoard")
-	if err := p.Values.Set(values.DomainInternational, "Language", "ja"); err != nil {
-		t.Fatal(err)
-	}
-	if after, ok := p.Processes.Named("SpringBoard"); !ok || after.PID == before.PID {
-		t.Errorf("SpringBoard %d after %d", after.PID, before.PID)
-	}
-}
-
-func TestSetClock(t *testing.T) {
-	t.Parallel()
-	base := time.Date(2024, 7, 1, 12, 0, 0, 0, time.UTC)
-	for _, v := range []any{1.7e9, int64(1_700_000_000), uint64(1_700_000_000)} {
-		p := phonetest.New(
-			t,
-			phone.Options{Profile: "ios16", Clock: func() time.Time { return base }},
-		)
-		up := p.Clock.MachTime()
-		if err := p.Values.Set("", "TimeIntervalSince1970", v); err != nil {
-			t.Fatalf("set %v: %v", v, err)
-		}
-		if got := phonetest.Value(t, p, "", "TimeIntervalSince1970"); got != 1.7e9 {
-			t.Errorf("set %T: clock %v", v, got)
-		}
-		if now := p.Clock.MachTime(); now != up {
-			t.Errorf("setting the clock changed the time since boot from %d to %d", up, now)
-		}
-	}
-}
-
-func TestTimeZoneOffset(t *testing.T) {
-	t.Parallel()
-	p := phonetest.New(
-		t,
-		phone.Options{
-			Clock: func() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) },
-		},
-	)
-	for zone, want := range map[string]float64{
-		"Europe/Berlin": 3600, "Asia/Kolkata": 19800, "America/New_York": -18000,
-	} {
-		if err := p.Values.Set("", "TimeZone", zone); err != nil {
-			t.Fatal(err)
-		}
-		if got := phonetest.Value(t, p, "", "TimeZoneOffsetFromUTC"); got != want {
-			t.Errorf("%s: offset %v, want %v", zone, got, want)
-		}
-	}
-}
-
-func TestRemoveValue(t *testing.T) {
-	t.Parallel()
-	p := phonetest.New(t, phone.Options{})
-	if err := p.Values.Set("", "UntrustedHostBUID", "X"); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Values.Remove("", "UntrustedHostBUID"); err != nil {
-		t.Fatal(err)
-	}
-	if v, ok := p.Values.Get("", "UntrustedHostBUID"); ok {
-		t.Errorf("removed value is %v", v)
-	}
-	if err := p.Values.Remove("", "SerialNumber"); !errors.Is(err, values.ErrImmutable) {
-		t.Errorf("RemoveValue(SerialNumber) = %v, want ErrImmutable", err)
-	}
-	var e *failure.Error
-	if err := p.Values.Remove("",
-		"TimeIntervalSince1970"); !errors.Is(err, values.ErrProhibited) || !errors.As(err, &e) ||
-		e.Error() != `phone: remove value "TimeIntervalSince1970": setting is prohibited` {
-		t.Errorf("RemoveValue(TimeIntervalSince1970) = %v, want ErrProhibited", err)
-	}
-}
-
 func TestStore(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
 	p.Values.SetDeveloperMode(false)
-	if p.Values.DeveloperMode() ||
-		phonetest.Value(t, p, values.DomainAMFI, "DeveloperModeStatus") != false {
-		t.Error("developer mode is still on")
+	if p.Values.DeveloperMode() {
+		t.Error("DeveloperMode = true")
+	}
+	if phonetest.Value(t, p, values.DomainAMFI, "DeveloperModeStatus") != false {
+		t.Error("DeveloperModeStatus is not false")
 	}
 	o := p.Notifications.Observe()
 	defer o.Close()
@@ -380,7 +235,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestDomainIsACopy: what a reader does to a dictionary stays with the reader.
+// TestDomainIsACopy checks that changes to a returned dictionary do not change the phone.
 func TestDomainIsACopy(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
@@ -412,18 +267,35 @@ func TestBattery(t *testing.T) {
 	} {
 		p.Power.SetBattery(c.percent, c.charger)
 		d := p.Values.Domain("com.apple.mobile.battery")
-		if d["BatteryCurrentCapacity"] != c.want || d["BatteryIsCharging"] != c.filling ||
-			d["FullyCharged"] != c.full || d["ExternalConnected"] != c.charger {
-			t.Errorf("SetBattery(%d, %v): %v", c.percent, c.charger, d)
+		for key, want := range map[string]any{
+			"BatteryCurrentCapacity": c.want, "BatteryIsCharging": c.filling,
+			"FullyCharged": c.full, "ExternalConnected": c.charger,
+		} {
+			if d[key] != want {
+				t.Errorf("SetBattery(%d, %v): %s = %v, want %v", c.percent, c.charger, key, d[key],
+					want)
+			}
 		}
 		e, ok := p.Diagnostics.IORegistry("", "", "IOPMPowerSource")
-		if !ok || e["CurrentCapacity"] != c.want || e["IsCharging"] != c.filling ||
-			e["AtWarnLevel"] != c.lower || e["ExternalConnected"] != c.charger {
-			t.Errorf("SetBattery(%d, %v): registry %v", c.percent, c.charger, e)
+		if !ok {
+			t.Fatal("the registry has no IOPMPowerSource")
+		}
+		for key, want := range map[string]any{
+			"CurrentCapacity": c.want, "IsCharging": c.filling, "AtWarnLevel": c.lower,
+			"ExternalConnected": c.charger,
+		} {
+			if e[key] != want {
+				t.Errorf("SetBattery(%d, %v): registry: %s = %v, want %v", c.percent, c.charger,
+					key, e[key], want)
+			}
 		}
 		amps, _ := e.Int("InstantAmperage")
-		if c.filling != (amps > 0) || !c.charger && amps >= 0 {
-			t.Errorf("SetBattery(%d, %v): %d mA", c.percent, c.charger, amps)
+		if c.filling != (amps > 0) {
+			t.Errorf("SetBattery(%d, %v): %d mA, charging: %v", c.percent, c.charger, amps,
+				c.filling)
+		}
+		if !c.charger && amps >= 0 {
+			t.Errorf("SetBattery(%d, %v): %d mA without a charger", c.percent, c.charger, amps)
 		}
 	}
 }
@@ -449,18 +321,24 @@ func TestDiskUsage(t *testing.T) {
 		t.Errorf("10000 bytes take %d, want 12288", got)
 	}
 	total, avail, block := p.Media.Usage()
-	if int64(avail) != free() ||
-		int64(total) !=
-			phonetest.Value(t, p, "com.apple.disk_usage", "TotalDataCapacity").(int64) ||
-		block != 4096 {
-		t.Errorf("Usage = %d, %d, %d", total, avail, block)
+	if int64(avail) != free() {
+		t.Errorf("%d bytes are available, want %d", avail, free())
 	}
-	if err := p.Media.Remove("Downloads/x"); err != nil || free() != before {
-		t.Errorf("after removal %d free, want %d (%v)", free(), before, err)
+	if int64(total) != phonetest.Value(t, p, "com.apple.disk_usage", "TotalDataCapacity").(int64) {
+		t.Errorf("Usage has a total of %d bytes, lockdown another", total)
 	}
-	if err := p.Media.Remove("DCIM/101APPLE/IMG_1001.MOV"); err != nil ||
-		free() != before+40<<20 {
-		t.Errorf("removing the film gave %d bytes (%v)", free()-before, err)
+	if block != 4096 {
+		t.Errorf("block size %d, want 4096", block)
+	}
+	if err := p.Media.Remove("Downloads/x"); err != nil {
+		t.Errorf("Remove: %v", err)
+	} else if free() != before {
+		t.Errorf("%d bytes are free after Remove, want %d", free(), before)
+	}
+	if err := p.Media.Remove("DCIM/101APPLE/IMG_1001.MOV"); err != nil {
+		t.Errorf("Remove of the film: %v", err)
+	} else if free() != before+40<<20 {
+		t.Errorf("Remove of the film frees %d bytes, want %d", free()-before, 40<<20)
 	}
 }
 
@@ -476,9 +354,20 @@ func TestBonjourName(t *testing.T) {
 		name := strings.TrimSuffix(full, "._apple-mobdev2._tcp.local.")
 		address, ok := strings.CutSuffix(name, want)
 		mac, ip, _ := strings.Cut(address, "@")
-		if !ok || mac != wifi || !strings.HasPrefix(ip, "fe80::") || strings.Contains(ip, "-") ||
-			phonetest.Value(t, p, values.DomainWireless, "InstanceName") != name {
-			t.Errorf("%s: name %s for %s, want it to end in %q", profile, full, wifi, want)
+		if !ok {
+			t.Errorf("%s: name %s does not end in %q", profile, full, want)
+		}
+		if mac != wifi {
+			t.Errorf("%s: name %s has the address %s, want %s", profile, full, mac, wifi)
+		}
+		if !strings.HasPrefix(ip, "fe80::") {
+			t.Errorf("%s: name %s has the address %s, want a link-local one", profile, full, ip)
+		}
+		if strings.Contains(ip, "-") {
+			t.Errorf("%s: name %s has a hyphen in the address %s", profile, full, ip)
+		}
+		if phonetest.Value(t, p, values.DomainWireless, "InstanceName") != name {
+			t.Errorf("%s: name %s: InstanceName is not %s", profile, full, name)
 		}
 	}
 }

@@ -150,8 +150,10 @@ func TestTranscript(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
-		t.Errorf("answer % x, %v, want % x", got, err, want)
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Errorf("answer: %v", err)
+	} else if string(got) != want {
+		t.Errorf("answer % x, want % x", got, want)
 	}
 }
 
@@ -199,8 +201,10 @@ func TestDeviceInfoCodec(t *testing.T) {
 	) != s {
 		t.Errorf("appendDeviceInfo = %q, want %q", b, s)
 	}
-	if got, err := decodeDeviceInfo(b); err != nil || got != want {
-		t.Errorf("decodeDeviceInfo = %+v, %v", got, err)
+	if got, err := decodeDeviceInfo(b); err != nil {
+		t.Errorf("decodeDeviceInfo: %v", err)
+	} else if got != want {
+		t.Errorf("decodeDeviceInfo = %+v, want %+v", got, want)
 	}
 	for _, bad := range []string{"Model\x00a\x00FSTotalBytes\x00", "FSTotalBytes\x00many\x00"} {
 		if _, err := decodeDeviceInfo([]byte(bad)); !errors.Is(err, errKeys) {
@@ -217,20 +221,26 @@ func TestInfoCodec(t *testing.T) {
 		Size: 96, Nlink: 3, Kind: Directory, ModTime: time.Unix(0, 1591588092361862409),
 		BirthTime: time.Unix(0, 1591588092361695702),
 	}
-	if got, err := decodeInfo([]byte(sample)); err != nil || got != want {
-		t.Errorf("decodeInfo = %+v, %v, want %+v", got, err, want)
+	if got, err := decodeInfo([]byte(sample)); err != nil {
+		t.Errorf("decodeInfo: %v", err)
+	} else if got != want {
+		t.Errorf("decodeInfo = %+v, want %+v", got, want)
 	}
 	if got := appendInfo(nil, want); string(got) != sample {
 		t.Errorf("appendInfo = %q, want %q", got, sample)
 	}
 	link := "st_size\x003\x00st_ifmt\x00S_IFLNK\x00LinkTarget\x00a/b\x00new_key\x00x"
-	if got, err := decodeInfo([]byte(link)); err != nil || got.LinkTarget != "a/b" ||
-		got.Kind != Symlink {
-		t.Errorf("decodeInfo = %+v, %v", got, err)
+	if got, err := decodeInfo([]byte(link)); err != nil {
+		t.Errorf("decodeInfo of a link: %v", err)
+	} else if got.LinkTarget != "a/b" {
+		t.Errorf("decodeInfo of a link: LinkTarget = %q, want %q", got.LinkTarget, "a/b")
+	} else if got.Kind != Symlink {
+		t.Errorf("decodeInfo of a link: Kind = %v, want %v", got.Kind, Symlink)
 	}
-	if got, err := decodeInfo([]byte("st_size\x001\x00st_ifmt")); !errors.Is(err, errKeys) ||
-		got != (Info{}) {
-		t.Errorf("decodeInfo of a key without a value = %+v, %v, want errKeys", got, err)
+	if got, err := decodeInfo([]byte("st_size\x001\x00st_ifmt")); !errors.Is(err, errKeys) {
+		t.Errorf("decodeInfo of a key without a value: %v, want %v", err, errKeys)
+	} else if got != (Info{}) {
+		t.Errorf("decodeInfo of a key without a value = %+v, want nothing", got)
 	}
 }
 
@@ -271,8 +281,11 @@ func TestOddInfo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Size != tt.size || got.Kind != tt.kind {
-				t.Errorf("size %d, kind %v, want %d, %v", got.Size, got.Kind, tt.size, tt.kind)
+			if got.Size != tt.size {
+				t.Errorf("Size = %v, want %v", got.Size, tt.size)
+			}
+			if got.Kind != tt.kind {
+				t.Errorf("Kind = %v, want %v", got.Kind, tt.kind)
 			}
 			if got.Nlink < 0 {
 				t.Errorf("%d links", got.Nlink)
@@ -339,8 +352,10 @@ func TestStatusErrors(t *testing.T) {
 func TestModes(t *testing.T) {
 	t.Parallel()
 	for m := ModeRead; m <= ModeAppendRead; m++ {
-		if got, err := ParseMode(m.String()); err != nil || got != m {
-			t.Errorf("ParseMode(%q) = %v, %v", m, got, err)
+		if got, err := ParseMode(m.String()); err != nil {
+			t.Errorf("ParseMode(%q): %v", m, err)
+		} else if got != m {
+			t.Errorf("ParseMode(%q) = %v, want %v", m, got, m)
 		}
 	}
 	for _, bad := range []string{"", "rw", "x"} {
@@ -355,8 +370,10 @@ func TestHeader(t *testing.T) {
 	good := header{entire: 60, this: 48, packet: 1<<64 - 1, op: opWrite}
 	var b [headerLen]byte
 	copy(b[:], appendHeader(nil, good))
-	if got, err := decodeHeader(&b); err != nil || got != good {
-		t.Errorf("decodeHeader = %+v, %v", got, err)
+	if got, err := decodeHeader(&b); err != nil {
+		t.Errorf("decodeHeader: %v", err)
+	} else if got != good {
+		t.Errorf("decodeHeader = %+v, want %+v", got, good)
 	}
 	for name, h := range map[string]header{
 		"this beyond entire": {entire: 40, this: 48},
@@ -407,8 +424,10 @@ func FuzzInfo(f *testing.F) {
 		if i.Kind != Symlink {
 			again.LinkTarget = i.LinkTarget
 		}
-		if err != nil || again != i {
-			t.Errorf("%+v again is %+v, %v", i, again, err)
+		if err != nil {
+			t.Errorf("decoding %+v again: %v", i, err)
+		} else if again != i {
+			t.Errorf("decoding %+v again: %+v", i, again)
 		}
 	})
 }

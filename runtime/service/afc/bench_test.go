@@ -165,8 +165,11 @@ func BenchmarkPull(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				n, err := c.Pull(context.Background(), "/big", io.Discard, bc.t)
-				if err != nil || n != benchSize {
-					b.Fatal(n, err)
+				if err != nil {
+					b.Fatalf("transfer: %v", err)
+				}
+				if n != benchSize {
+					b.Fatalf("%d bytes, want %d", n, benchSize)
 				}
 			}
 		})
@@ -192,8 +195,11 @@ func BenchmarkPush(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				n, err := c.Push(context.Background(), bytes.NewReader(content), "/big", bc.t)
-				if err != nil || n != benchSize {
-					b.Fatal(n, err)
+				if err != nil {
+					b.Fatalf("transfer: %v", err)
+				}
+				if n != benchSize {
+					b.Fatalf("%d bytes, want %d", n, benchSize)
 				}
 			}
 		})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -145,13 +144,12 @@ func TestWrongContent(t *testing.T) {
 			t.Errorf("%v, want errKeys", err)
 		}
 	}
-	if f, err := c.Open(ctx, "/a", ModeRead); f != nil || !errors.Is(err, errAnswer) {
-		t.Errorf("handle 0: %v, %v", f, err)
+	if f, err := c.Open(ctx, "/a", ModeRead); f != nil {
+		t.Errorf("Open with the handle 0 = %v, want nil", f)
+	} else if !errors.Is(err, errAnswer) {
+		t.Errorf("Open with the handle 0: %v, want %v", err, errAnswer)
 	}
-	if names, err := c.ReadDir(ctx, "/"); err != nil ||
-		!reflect.DeepEqual(names, []string{"a", "b"}) {
-		t.Errorf("ReadDir = %q, %v", names, err)
-	}
+	wantNames(t, c, "/", "a", "b")
 }
 
 // TestCancelWaiting checks that the answer to a cancelled call is dropped when it
@@ -168,14 +166,13 @@ func TestCancelWaiting(t *testing.T) {
 	})
 	slow, cancel := context.WithCancel(context.Background())
 	go func() { <-arrived; cancel() }()
-	if names, err := c.ReadDir(slow, "slow"); names != nil || !errors.Is(err, context.Canceled) {
-		t.Errorf("ReadDir = %v, %v", names, err)
+	if names, err := c.ReadDir(slow, "slow"); names != nil {
+		t.Errorf("ReadDir = %v, want nil", names)
+	} else if !errors.Is(err, context.Canceled) {
+		t.Errorf("ReadDir: %v, want %v", err, context.Canceled)
 	}
 	close(answer)
-	if names, err := c.ReadDir(ctx(t), "quick"); err != nil ||
-		!reflect.DeepEqual(names, []string{"quick"}) {
-		t.Errorf("ReadDir = %v, %v", names, err)
-	}
+	wantNames(t, c, "quick", "quick")
 }
 
 // TestCancelOpen checks that a file is closed if its opening was cancelled and the
@@ -196,8 +193,10 @@ func TestCancelOpen(t *testing.T) {
 	})
 	slow, cancel := context.WithCancel(context.Background())
 	go func() { <-arrived; cancel() }()
-	if f, err := c.Open(slow, "/a", ModeRead); f != nil || !errors.Is(err, context.Canceled) {
-		t.Errorf("Open = %v, %v, want canceled", f, err)
+	if f, err := c.Open(slow, "/a", ModeRead); f != nil {
+		t.Errorf("Open = %v, want nil", f)
+	} else if !errors.Is(err, context.Canceled) {
+		t.Errorf("Open: %v, want %v", err, context.Canceled)
 	}
 	close(answer)
 	if got := <-closed; got != u64(77) {
@@ -322,7 +321,10 @@ func TestStuckAfterCancel(t *testing.T) {
 		}
 		other := c.Mkdir(context.Background(), "/e")
 		var ended *EndedError
-		if !errors.As(other, &ended) || !errors.Is(other, errUnfinished) {
+		if !errors.As(other, &ended) {
+			t.Errorf("another call: %#v is not a %T", other, ended)
+		}
+		if !errors.Is(other, errUnfinished) {
 			t.Errorf("another call: %v, want %v", other, errUnfinished)
 		}
 		if errors.Is(other, context.DeadlineExceeded) {
@@ -349,9 +351,10 @@ func TestDeadlineForTurn(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := c.Mkdir(ctx, "/d"); !errors.Is(err, context.DeadlineExceeded) ||
-			errors.Is(err, net.ErrClosed) {
-			t.Errorf("Mkdir: %v", err)
+		if err := c.Mkdir(ctx, "/d"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Mkdir: %v, want %v", err, context.DeadlineExceeded)
+		} else if errors.Is(err, net.ErrClosed) {
+			t.Errorf("Mkdir: %v matches net.ErrClosed", err)
 		}
 		if _, err := io.CopyN(io.Discard, b, headerLen+8+1<<20); err != nil {
 			t.Fatal(err)
@@ -457,13 +460,18 @@ func TestCancelOverTLS(t *testing.T) {
 			}
 			must(t, c.Remove(context.Background(), "/up"))
 		}
-		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" ||
-			err != nil {
-			t.Fatalf("after %d cancelled transfers each way: %q, %v", i+1, b, err)
+		b, err := c.ReadFile(context.Background(), "/small")
+		if err != nil {
+			t.Fatalf("ReadFile after %d cancelled transfers each way: %v", i+1, err)
+		}
+		if string(b) != "small" {
+			t.Fatalf("ReadFile after %d cancelled transfers each way = %q", i+1, b)
 		}
 	}
-	if names, err := c.ReadDir(context.Background(), "/"); err != nil || len(names) != 2 {
-		t.Errorf("the device has %q, %v, want two files", names, err)
+	if names, err := c.ReadDir(context.Background(), "/"); err != nil {
+		t.Errorf("ReadDir: %v", err)
+	} else if len(names) != 2 {
+		t.Errorf("the device has %q, want two files", names)
 	}
 	must(t, c.Close())
 	wg.Wait()

@@ -44,8 +44,11 @@ func run(t *testing.T, c net.Conn, steps []step) {
 		wantHeader := header{
 			entire: uint64(headerLen + len(wantBody)), this: this, packet: num, op: want,
 		}
-		if h != wantHeader || body != wantBody {
-			t.Fatalf("%s: answer %+v %q, want %+v %q", s.name, h, body, wantHeader, wantBody)
+		if h != wantHeader {
+			t.Fatalf("%s: answer %+v, want %+v", s.name, h, wantHeader)
+		}
+		if body != wantBody {
+			t.Fatalf("%s: body %q, want %q", s.name, body, wantBody)
 		}
 	}
 }
@@ -259,8 +262,11 @@ func TestSplitWrites(t *testing.T) {
 		{0, opStatus, u64(0)}, {5, opData, ".\x00..\x00"},
 	} {
 		h, body := answerOf(t, c)
-		if h.packet != want.packet || h.op != want.op {
-			t.Errorf("answer %+v, want %+v", h, want)
+		if h.packet != want.packet {
+			t.Errorf("answer to packet %d, want %d", h.packet, want.packet)
+		}
+		if h.op != want.op {
+			t.Errorf("answer %v, want %v", h.op, want.op)
 		}
 		if body != want.body {
 			t.Errorf("answer %q, want %q", body, want.body)
@@ -286,8 +292,11 @@ func TestBadHeader(t *testing.T) {
 			client, ended := servicetest.Dial(context.Background(), t,
 				&Device{FS: newFS(), Model: "m"})
 			h, body := exchange(t, client, req)
-			if h.op != opStatus || h.packet != 9 {
-				t.Errorf("answer %+v, want a status for packet 9", h)
+			if h.op != opStatus {
+				t.Errorf("answer %v, want a status", h.op)
+			}
+			if h.packet != 9 {
+				t.Errorf("answer to packet %d, want 9", h.packet)
 			}
 			if want := u64(uint64(HeaderInvalid)); body != want {
 				t.Errorf("status %q, want %q", body, want)
@@ -323,8 +332,11 @@ func TestHalfPacket(t *testing.T) {
 		client.Close()
 	}
 	info, err := f.Stat("/x")
-	if err != nil || info.Size == 0 || info.Size > 600_000 {
-		t.Errorf("left behind: %+v, %v", info, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size == 0 || info.Size > 600_000 {
+		t.Errorf("%d bytes are kept, want 1 to 600000", info.Size)
 	}
 }
 
@@ -348,9 +360,7 @@ func TestDeclaredGigabyte(t *testing.T) {
 	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
 		t.Errorf("took %d bytes of memory", took)
 	}
-	if b, err := f.ReadFile("/x"); err != nil || string(b) != "abc" {
-		t.Errorf("file %q, %v", b, err)
-	}
+	wantFile(t, f.ReadFile, "/x", "abc")
 }
 
 func TestNoSpace(t *testing.T) {
@@ -381,8 +391,12 @@ func TestLongRead(t *testing.T) {
 	for _, n := range []int{4 << 20, 16 << 20} {
 		piece := want[:min(n, len(want))]
 		h, body := exchange(t, c, packet(2, opRead, u64(1, uint64(n)), ""))
-		if h.this != headerLen || body != string(piece) {
-			t.Fatalf("read of %d: %d bytes, want %d", n, len(body), len(piece))
+		if h.this != headerLen {
+			t.Fatalf("read of %d: the header has %d bytes, want %d", n, h.this, headerLen)
+		}
+		if body != string(piece) {
+			t.Fatalf("read of %d: %d bytes that are not the %d of the file", n, len(body),
+				len(piece))
 		}
 		want = want[len(piece):]
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -20,19 +19,22 @@ func TestClientOperations(t *testing.T) {
 	f := tree(t)
 	c := pair(t, f)
 	ctx := ctx(t)
-	names, err := c.ReadDir(ctx, "/DCIM")
-	if err != nil || !reflect.DeepEqual(names, []string{"100APPLE", "b.txt"}) {
-		t.Errorf("ReadDir = %q, %v", names, err)
-	}
+	wantNames(t, c, "/DCIM", "100APPLE", "b.txt")
 	info, err := c.Stat(ctx, "/DCIM/b.txt")
 	want := Info{
 		Name: "b.txt", Size: 10, Blocks: 8, Nlink: 1, Kind: Regular, ModTime: when, BirthTime: when,
 	}
-	if err != nil || info != want {
-		t.Errorf("Stat = %+v, %v, want %+v", info, err, want)
+	if err != nil {
+		t.Errorf("Stat: %v", err)
+	} else if info != want {
+		t.Errorf("Stat = %+v, want %+v", info, want)
 	}
-	if info, err := c.Stat(ctx, "."); err != nil || info.Kind != Directory || info.Name != "/" {
-		t.Errorf("Stat of the root = %+v, %v", info, err)
+	if info, err := c.Stat(ctx, "."); err != nil {
+		t.Errorf("Stat of the root: %v", err)
+	} else if info.Kind != Directory {
+		t.Errorf("Stat of the root: Kind = %v, want %v", info.Kind, Directory)
+	} else if info.Name != "/" {
+		t.Errorf("Stat of the root: Name = %q, want %q", info.Name, "/")
 	}
 	must(t, c.Mkdir(ctx, "/a/b"))
 	must(t, c.Rename(ctx, "/DCIM/b.txt", "/a/c"))
@@ -44,24 +46,40 @@ func TestClientOperations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i.Nlink != 2 || i.Size != 3 {
-		t.Errorf("Stat = %+v, want 2 links and 3 bytes", i)
+	if i.Nlink != 2 {
+		t.Errorf("Stat: Nlink = %v, want 2", i.Nlink)
+	}
+	if i.Size != 3 {
+		t.Errorf("Stat: Size = %v, want 3", i.Size)
 	}
 	if want := time.Unix(5, 6); !i.ModTime.Equal(want) {
 		t.Errorf("Stat: time %v, want %v", i.ModTime, want)
 	}
-	if i, err := c.Stat(ctx, "/a/s"); err != nil || i.Kind != Symlink || i.LinkTarget != "c" {
-		t.Errorf("Stat = %+v, %v", i, err)
+	if i, err := c.Stat(ctx, "/a/s"); err != nil {
+		t.Errorf("Stat of a link: %v", err)
+	} else if i.Kind != Symlink {
+		t.Errorf("Stat of a link: Kind = %v, want %v", i.Kind, Symlink)
+	} else if i.LinkTarget != "c" {
+		t.Errorf("Stat of a link: LinkTarget = %q, want %q", i.LinkTarget, "c")
 	}
-	if h, err := c.Hash(ctx, "/a/c"); err != nil || len(h) != 20 {
-		t.Errorf("Hash = % x, %v", h, err)
+	if h, err := c.Hash(ctx, "/a/c"); err != nil {
+		t.Errorf("Hash: %v", err)
+	} else if len(h) != 20 {
+		t.Errorf("Hash has %d bytes, want 20", len(h))
 	}
-	if i, err := c.DeviceInfo(ctx); err != nil || i.Model != "iPhone12,8" ||
-		i.TotalBytes != 1<<30 || i.BlockSize != 4096 {
-		t.Errorf("DeviceInfo = %+v, %v", i, err)
+	if i, err := c.DeviceInfo(ctx); err != nil {
+		t.Errorf("DeviceInfo: %v", err)
+	} else if i.Model != "iPhone12,8" {
+		t.Errorf("DeviceInfo: Model = %q, want %q", i.Model, "iPhone12,8")
+	} else if i.TotalBytes != 1<<30 {
+		t.Errorf("DeviceInfo: TotalBytes = %v, want %v", i.TotalBytes, 1<<30)
+	} else if i.BlockSize != 4096 {
+		t.Errorf("DeviceInfo: BlockSize = %v, want 4096", i.BlockSize)
 	}
-	if m, err := c.ConnectionInfo(ctx); err != nil || m["Version"] != "1" {
-		t.Errorf("ConnectionInfo = %v, %v", m, err)
+	if m, err := c.ConnectionInfo(ctx); err != nil {
+		t.Errorf("ConnectionInfo: %v", err)
+	} else if m["Version"] != "1" {
+		t.Errorf("ConnectionInfo: Version = %q, want 1", m["Version"])
 	}
 	if err := c.Remove(ctx, "/a"); !errors.Is(err, NotEmpty) {
 		t.Errorf("Remove = %v, want NotEmpty", err)
@@ -99,17 +117,25 @@ func TestFile(t *testing.T) {
 	f, err := c.Open(ctx, "/x", ModeWriteRead)
 	must(t, err)
 	big := bytes.Repeat([]byte("0123456789abcdef"), 200_000) // several pieces
-	if n, err := f.Write(ctx, big); n != len(big) || err != nil {
-		t.Errorf("Write = %d, %v", n, err)
+	if n, err := f.Write(ctx, big); err != nil {
+		t.Errorf("Write: %v", err)
+	} else if n != len(big) {
+		t.Errorf("Write = %v, want %v", n, len(big))
 	}
-	if n, err := f.Write(ctx, nil); n != 0 || err != nil {
-		t.Errorf("Write of nothing = %d, %v", n, err)
+	if n, err := f.Write(ctx, nil); err != nil {
+		t.Errorf("Write of nothing: %v", err)
+	} else if n != 0 {
+		t.Errorf("Write of nothing = %v, want 0", n)
 	}
-	if pos, err := f.Seek(ctx, -6, io.SeekEnd); pos != int64(len(big))-6 || err != nil {
-		t.Errorf("Seek = %d, %v", pos, err)
+	if pos, err := f.Seek(ctx, -6, io.SeekEnd); err != nil {
+		t.Errorf("Seek: %v", err)
+	} else if pos != int64(len(big))-6 {
+		t.Errorf("Seek = %v, want %v", pos, int64(len(big))-6)
 	}
-	if b, err := io.ReadAll(f.Stream(ctx)); string(b) != "abcdef" || err != nil {
-		t.Errorf("ReadAll = %q, %v", b, err)
+	if b, err := io.ReadAll(f.Stream(ctx)); err != nil {
+		t.Errorf("ReadAll: %v", err)
+	} else if string(b) != "abcdef" {
+		t.Errorf("ReadAll = %q, want %q", string(b), "abcdef")
 	}
 	if _, err := f.Seek(ctx, -1, io.SeekStart); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("Seek before the beginning: %v", err)
@@ -119,14 +145,20 @@ func TestFile(t *testing.T) {
 		t.Error(err)
 	}
 	b := make([]byte, 10)
-	if n, err := f.Read(ctx, b); string(b[:n]) != "34" || err != nil {
-		t.Errorf("Read = %q, %v", b[:n], err)
+	if n, err := f.Read(ctx, b); err != nil {
+		t.Errorf("Read: %v", err)
+	} else if string(b[:n]) != "34" {
+		t.Errorf("Read = %q, want %q", string(b[:n]), "34")
 	}
-	if n, err := f.Read(ctx, b); n != 0 || err != io.EOF {
-		t.Errorf("Read at the end = %d, %v, want io.EOF", n, err)
+	if n, err := f.Read(ctx, b); n != 0 {
+		t.Errorf("Read at the end = %v, want 0", n)
+	} else if err != io.EOF {
+		t.Errorf("Read at the end: %v, want io.EOF", err)
 	}
-	if pos, err := f.Tell(ctx); pos != 5 || err != nil {
-		t.Errorf("Tell = %d, %v", pos, err)
+	if pos, err := f.Tell(ctx); err != nil {
+		t.Errorf("Tell: %v", err)
+	} else if pos != 5 {
+		t.Errorf("Tell = %v, want 5", pos)
 	}
 	must(t, f.Close(ctx))
 	must(t, f.Close(ctx))
@@ -151,9 +183,10 @@ func TestGoroutinesShareClient(t *testing.T) {
 				return
 			}
 			var got bytes.Buffer
-			if _, err := c.Pull(ctx, name, &got, Transfer{Piece: 7001}); err != nil ||
-				!bytes.Equal(got.Bytes(), content) {
-				t.Errorf("%s: %d bytes, %v", name, got.Len(), err)
+			if _, err := c.Pull(ctx, name, &got, Transfer{Piece: 7001}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("%s: %d bytes that are not the content", name, got.Len())
 			}
 			if _, err := c.Stat(ctx, name+"?"); !errors.Is(err, fs.ErrNotExist) {
 				t.Error(err)
@@ -183,10 +216,7 @@ func TestRemoveAllOfOldDevices(t *testing.T) {
 	must(t, f.Symlink("/empty", "/DCIM/out"))
 	c := refusing(t, &Device{FS: f, Model: "m"}, opRemoveAll)
 	must(t, c.RemoveAll(ctx(t), "/DCIM"))
-	if names, err := f.ReadDir("/"); err != nil ||
-		!reflect.DeepEqual(names, []string{"empty", "link"}) {
-		t.Errorf("left: %q, %v", names, err)
-	}
+	wantNames(t, pair(t, f), "/", "empty", "link")
 	if err := c.RemoveAll(ctx(t), "/DCIM"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("again: %v", err)
 	}

@@ -30,8 +30,10 @@ func TestManyHandles(t *testing.T) {
 	}
 	must(t, open[7].Close(ctx))
 	h, err := c.Open(ctx, "/DCIM/b.txt", ModeRead)
-	if err != nil || h.ref != maxHandles+1 {
-		t.Errorf("after a close: %+v, %v", h, err)
+	if err != nil {
+		t.Errorf("Open after Close: %v", err)
+	} else if h.ref != maxHandles+1 {
+		t.Errorf("handle %d, want %d", h.ref, maxHandles+1)
 	}
 }
 
@@ -69,12 +71,16 @@ func TestTwoClients(t *testing.T) {
 		t.Error(err)
 	}
 	got := make([]byte, 4)
-	if _, err := fb.Read(ctx, got); err != nil || string(got) != "AA23" {
-		t.Errorf("the other reads %q, %v", got, err)
+	if _, err := fb.Read(ctx, got); err != nil {
+		t.Errorf("Read of the other client: %v", err)
+	} else if string(got) != "AA23" {
+		t.Errorf("Read of the other client = %q, want %q", string(got), "AA23")
 	}
 	must(t, b.Remove(ctx, "/DCIM/b.txt"))
-	if n, err := fa.Read(ctx, got); err != nil || string(got[:n]) != "2345" {
-		t.Errorf("removed file reads %q, %v", got[:n], err)
+	if n, err := fa.Read(ctx, got); err != nil {
+		t.Errorf("Read of a removed file: %v", err)
+	} else if string(got[:n]) != "2345" {
+		t.Errorf("Read of a removed file = %q, want %q", string(got[:n]), "2345")
 	}
 }
 
@@ -156,9 +162,7 @@ func TestWithin(t *testing.T) {
 		step{name: "rename", op: opRename, head: "/Documents/x\x00/Documents/z"},
 	)
 	run(t, c, steps)
-	if b, err := f.ReadFile("/Library/secret"); err != nil || string(b) != "s" {
-		t.Errorf("outside: %q, %v", b, err)
-	}
+	wantFile(t, f.ReadFile, "/Library/secret", "s")
 }
 
 // TestConcurrentDevices uses many connections to one tree at the same time.
@@ -177,9 +181,7 @@ func TestConcurrentDevices(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if b, err := c.ReadFile(ctx, name); err != nil || string(b) != want {
-					t.Errorf("%q, %v", b, err)
-				}
+				wantFile(t, reader(c, ctx), name, want)
 			}
 		})
 	}

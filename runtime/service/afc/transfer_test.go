@@ -23,6 +23,34 @@ import (
 	"time"
 )
 
+// reader returns the ReadFile of a client with this context.
+func reader(c *Client, ctx context.Context) func(name string) ([]byte, error) {
+	return func(name string) ([]byte, error) { return c.ReadFile(ctx, name) }
+}
+
+// wantFile checks the content of a file, read by for instance os.ReadFile.
+func wantFile(t *testing.T, read func(name string) ([]byte, error), name, want string) {
+	t.Helper()
+	b, err := read(name)
+	if err != nil {
+		t.Errorf("ReadFile(%q): %v", name, err)
+	} else if string(b) != want {
+		t.Errorf("ReadFile(%q) = %.100q (%d bytes), want %.100q (%d bytes)", name, b, len(b),
+			want, len(want))
+	}
+}
+
+// wantNames checks the names in a directory of the device.
+func wantNames(t *testing.T, c *Client, dir string, want ...string) {
+	t.Helper()
+	names, err := c.ReadDir(ctx(t), dir)
+	if err != nil {
+		t.Errorf("ReadDir(%q): %v", dir, err)
+	} else if !slices.Equal(names, want) {
+		t.Errorf("ReadDir(%q) = %q, want %q", dir, names, want)
+	}
+}
+
 func noise(n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{byte(n)})
@@ -50,23 +78,32 @@ func TestPushPull(t *testing.T) {
 				}
 				done, total = d, all
 			}
-			if m, err := c.Push(ctx(t), bytes.NewReader(content), name, tr); m != int64(n) ||
-				err != nil {
-				t.Errorf("%s: Push = %d, %v", name, m, err)
+			if m, err := c.Push(ctx(t), bytes.NewReader(content), name, tr); err != nil {
+				t.Errorf("%s: Push: %v", name, err)
+			} else if m != int64(n) {
+				t.Errorf("%s: Push = %v, want %v", name, m, int64(n))
 			}
-			if done != int64(n) || total != int64(n) {
-				t.Errorf("%s: pushed %d of %d", name, done, total)
+			if done != int64(n) {
+				t.Errorf("%s: %d bytes pushed, want %d", name, done, n)
+			}
+			if total != int64(n) {
+				t.Errorf("%s: pushed of %d, want %d", name, total, n)
 			}
 			done, total = 0, 0
 			var got bytes.Buffer
-			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil {
-				t.Errorf("%s: Pull = %d, %v, want %d", name, m, err, n)
+			if m, err := c.Pull(ctx(t), name, &got, tr); err != nil {
+				t.Errorf("%s: Pull: %v", name, err)
+			} else if m != int64(n) {
+				t.Errorf("%s: Pull = %v, want %v", name, m, int64(n))
 			}
 			if !bytes.Equal(got.Bytes(), content) {
 				t.Errorf("%s: the content is not that of the file (%d bytes)", name, got.Len())
 			}
-			if done != int64(n) || total != int64(n) {
-				t.Errorf("%s: pulled %d of %d", name, done, total)
+			if done != int64(n) {
+				t.Errorf("%s: %d bytes pulled, want %d", name, done, n)
+			}
+			if total != int64(n) {
+				t.Errorf("%s: pulled of %d, want %d", name, total, n)
 			}
 		}
 	}
@@ -81,23 +118,21 @@ func TestPushUnknownSize(t *testing.T) {
 	r := iotest.OneByteReader(bytes.NewReader(content[:50]))
 	n, err := c.Push(ctx(t), io.MultiReader(r, bytes.NewReader(content[50:])), "/a",
 		Transfer{Progress: func(_, all int64) { total = all }})
-	if n != 100_000 || err != nil {
-		t.Errorf("Push = %d, %v, want 100000", n, err)
+	if err != nil {
+		t.Errorf("Push: %v", err)
+	} else if n != 100_000 {
+		t.Errorf("Push = %v, want 100_000", n)
 	}
 	if total != -1 {
 		t.Errorf("Progress was called with the total %d, want -1", total)
 	}
-	if b, err := c.ReadFile(ctx(t), "/a"); err != nil || !bytes.Equal(b, content) {
-		t.Errorf("%d bytes, %v", len(b), err)
-	}
+	wantFile(t, reader(c, ctx(t)), "/a", string(content))
 }
 
 func TestPullLink(t *testing.T) {
 	t.Parallel()
 	c := pair(t, tree(t))
-	if b, err := c.ReadFile(ctx(t), "/link"); string(b) != "0123456789" || err != nil {
-		t.Errorf("ReadFile = %q, %v", b, err)
-	}
+	wantFile(t, reader(c, ctx(t)), "/link", "0123456789")
 }
 
 // TestShortAnswers uses a device that answers with less than requested, and files that
@@ -123,8 +158,10 @@ func TestShortAnswers(t *testing.T) {
 		})
 		var got bytes.Buffer
 		n, err := c.Pull(ctx(t), "/a", &got, Transfer{Piece: 1000})
-		if n != 50_000 || err != nil {
-			t.Errorf("stat says %d: Pull = %d, %v, want 50000", told, n, err)
+		if err != nil {
+			t.Errorf("stat says %d: Pull: %v", told, err)
+		} else if n != 50_000 {
+			t.Errorf("stat says %d: Pull = %v, want 50_000", told, n)
 		}
 		if !bytes.Equal(got.Bytes(), content) {
 			t.Errorf("stat says %d: the content is not that of the file (%d bytes)", told, got.Len())
@@ -163,13 +200,13 @@ func TestTransferErrors(t *testing.T) {
 		t.Errorf("no directory: %v", err)
 	}
 	for name, want := range map[string]error{"/": IsDirectory, "/none": fs.ErrNotExist} {
-		if b, err := c.ReadFile(ctx, name); b != nil || !errors.Is(err, want) {
-			t.Errorf("ReadFile(%q) = %d bytes, %v, want %v", name, len(b), err, want)
+		if b, err := c.ReadFile(ctx, name); b != nil {
+			t.Errorf("ReadFile(%q) = %d bytes, want none", name, len(b))
+		} else if !errors.Is(err, want) {
+			t.Errorf("ReadFile(%q): %v, want %v", name, err, want)
 		}
 	}
-	if names, err := c.ReadDir(ctx, "/"); err != nil || !slices.Equal(names, []string{"a"}) {
-		t.Errorf("after failed transfers the device has %q, %v", names, err)
-	}
+	wantNames(t, c, "/", "a")
 	cancelled, cancel := context.WithCancel(ctx)
 	r := io.MultiReader(bytes.NewReader(noise(100_000)),
 		readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }))
@@ -225,19 +262,28 @@ func TestTreeRoundTrip(t *testing.T) {
 	want := Tree{Files: 40, Directories: 8, Links: links("/up/load"), Bytes: 780_000}
 	for range 2 { // the second time everything already exists
 		got, err := c.PushTree(ctx(t), src, "/up/load", tr)
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Fatalf("PushTree = %+v, %v, want %+v", got, err, want)
+		if err != nil {
+			t.Fatalf("PushTree: %v", err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("PushTree = %+v, want %+v", got, want)
 		}
 	}
-	if last.Load() != want.Bytes || all.Load() != want.Bytes {
-		t.Errorf("progress %d of %d", last.Load(), all.Load())
+	if last.Load() != want.Bytes {
+		t.Errorf("progress %d, want %d", last.Load(), want.Bytes)
+	}
+	if all.Load() != want.Bytes {
+		t.Errorf("progress of %d, want %d", all.Load(), want.Bytes)
 	}
 	want.Links = links("up/load")
 	dst := filepath.Join(t.TempDir(), "down", "load")
 	for range 2 {
 		got, err := c.PullTree(ctx(t), "up/load/", dst, tr)
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Fatalf("PullTree = %+v, %v, want %+v", got, err, want)
+		if err != nil {
+			t.Fatalf("PullTree: %v", err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("PullTree = %+v, want %+v", got, want)
 		}
 	}
 	if a, b := snapshot(t, src), snapshot(t, dst); !reflect.DeepEqual(a, b) {
@@ -293,22 +339,25 @@ func TestTreeOfOneFile(t *testing.T) {
 	local := filepath.Join(dir, "x.txt")
 	for _, remote := range []string{"/DCIM/b.txt", "/link"} {
 		got, err := c.PullTree(ctx(t), remote, local, Transfer{})
-		if err != nil || got.Files != 1 || got.Bytes != 10 {
-			t.Errorf("PullTree(%q) = %+v, %v", remote, got, err)
+		if err != nil {
+			t.Errorf("PullTree(%q): %v", remote, err)
+		} else if got.Files != 1 {
+			t.Errorf("PullTree(%q): Files = %v, want 1", remote, got.Files)
+		} else if got.Bytes != 10 {
+			t.Errorf("PullTree(%q): Bytes = %v, want 10", remote, got.Bytes)
 		}
-		if b, err := os.ReadFile(local); string(b) != "0123456789" || err != nil {
-			t.Errorf("%q, %v", b, err)
-		}
+		wantFile(t, os.ReadFile, local, "0123456789")
 		must(t, os.Remove(local))
 	}
 	must(t, os.WriteFile(local, []byte("abc"), 0o666))
-	if got, err := c.PushTree(ctx(t), local, "/new", Transfer{}); err != nil || got.Files != 1 ||
-		got.Bytes != 3 {
-		t.Errorf("PushTree = %+v, %v", got, err)
+	if got, err := c.PushTree(ctx(t), local, "/new", Transfer{}); err != nil {
+		t.Errorf("PushTree: %v", err)
+	} else if got.Files != 1 {
+		t.Errorf("PushTree: Files = %v, want 1", got.Files)
+	} else if got.Bytes != 3 {
+		t.Errorf("PushTree: Bytes = %v, want 3", got.Bytes)
 	}
-	if b, err := c.ReadFile(ctx(t), "/new"); string(b) != "abc" || err != nil {
-		t.Errorf("%q, %v", b, err)
-	}
+	wantFile(t, reader(c, ctx(t)), "/new", "abc")
 	if _, err := c.PullTree(ctx(t), "/none", local, Transfer{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("PullTree of nothing: %v", err)
 	}
@@ -384,14 +433,16 @@ func TestLocalLinks(t *testing.T) {
 	if _, err := evil(t, "file", "l@").PullTree(ctx(t), "/", in, Transfer{}); err != nil {
 		t.Error(err)
 	}
-	if b, err := os.ReadFile(filepath.Join(out, "file")); string(b) != "mine" || err != nil {
-		t.Errorf("outside: %q, %v", b, err)
+	wantFile(t, os.ReadFile, filepath.Join(out, "file"), "mine")
+	if i, err := os.Lstat(filepath.Join(in, "file")); err != nil {
+		t.Errorf("Lstat: %v", err)
+	} else if !i.Mode().IsRegular() {
+		t.Errorf("the link was not replaced: %v", i.Mode())
 	}
-	if i, err := os.Lstat(filepath.Join(in, "file")); err != nil || !i.Mode().IsRegular() {
-		t.Errorf("the link was not replaced: %v, %v", i, err)
-	}
-	if target, err := os.Readlink(filepath.Join(in, "l@")); target != "/" || err != nil {
-		t.Errorf("link to %q, %v", target, err)
+	if target, err := os.Readlink(filepath.Join(in, "l@")); err != nil {
+		t.Errorf("Readlink: %v", err)
+	} else if target != "/" {
+		t.Errorf("Readlink = %q, want %q", target, "/")
 	}
 	if _, err := evil(t, "d+").PullTree(ctx(t), "/", filepath.Join(in, "file"),
 		Transfer{}); err == nil {
@@ -410,8 +461,11 @@ func TestTreeFailure(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(src, fmt.Sprint("f", i)), noise(100_000), 0o666))
 	}
 	got, err := c.PushTree(ctx(t), src, "/x", Transfer{Piece: 1000})
-	if !errors.Is(err, NoSpace) || !reflect.DeepEqual(got, Tree{}) {
-		t.Errorf("PushTree = %+v, %v, want NoSpace", got, err)
+	if !errors.Is(err, NoSpace) {
+		t.Errorf("PushTree: %v, want %v", err, NoSpace)
+	}
+	if !reflect.DeepEqual(got, Tree{}) {
+		t.Errorf("PushTree = %+v, want nothing", got)
 	}
 	must(t, c.RemoveAll(ctx(t), "/x"))
 }

@@ -64,8 +64,10 @@ func testIdle(t *testing.T, busy bool) {
 	begun := time.Now()
 	_, err := c.Pull(context.Background(), "/a", io.Discard, Transfer{InFlight: 2})
 	var silent *link.SilentError
-	if !errors.As(err, &silent) || silent.For != 30*time.Second {
-		t.Errorf("Pull: %v, want silence of 30s", err)
+	if !errors.As(err, &silent) {
+		t.Errorf("Pull: %#v is not a %T", err, silent)
+	} else if silent.For != 30*time.Second {
+		t.Errorf("Pull: silence of %v, want 30s", silent.For)
 	}
 	if n := others.Load(); (n > 1) != busy {
 		t.Errorf("%d calls of others were answered", n)
@@ -111,8 +113,10 @@ func TestIdleElsewhere(t *testing.T) {
 		c := New(a)
 		o := Transfer{Piece: 1000, Idle: time.Second}
 		n, err := c.Pull(context.Background(), "/a", slowly{}, o)
-		if n != 9000 || err != nil {
-			t.Errorf("Pull = %d, %v", n, err)
+		if err != nil {
+			t.Errorf("Pull: %v", err)
+		} else if n != 9000 {
+			t.Errorf("Pull = %v, want 9000", n)
 		}
 		c.Close()
 		wg.Wait()

@@ -277,8 +277,8 @@ type Info struct {
 	Odd error
 }
 
-// appendInfo appends the keys that a real device sends, in the same order. Some clients
-// reject unknown keys.
+// appendInfo appends the keys that a real device sends, in the same order. It adds no
+// others, because idevice warns about unknown keys.
 func appendInfo(b []byte, i Info) []byte {
 	b = appendNames(b,
 		"st_size", formatInt(i.Size),

@@ -15,14 +15,26 @@ func TestApplications(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := r.Applications(t.Context(), nil)
-		if err != nil || len(list) != len(r.phone.Apps.List()) {
-			t.Fatalf("%d applications, %v", len(list), err)
+		if err != nil {
+			t.Fatalf("Applications: %v", err)
+		}
+		if len(list) != len(r.phone.Apps.List()) {
+			t.Fatalf("%d applications, want %d", len(list), len(r.phone.Apps.List()))
 		}
 		for _, a := range list {
 			model, _ := r.phone.Apps.Find(a.BundleID)
-			if a.DisplayName == "" || a.BundlePath != model.Path() || a.Executable == "" ||
-				a.Restricted != (a.Type == "System") {
-				t.Errorf("%+v", a)
+			if a.DisplayName == "" {
+				t.Errorf("%s: DisplayName is empty", a.BundleID)
+			}
+			if a.BundlePath != model.Path() {
+				t.Errorf("%s: BundlePath = %v, want %v", a.BundleID, a.BundlePath, model.Path())
+			}
+			if a.Executable == "" {
+				t.Errorf("%s: Executable is empty", a.BundleID)
+			}
+			if a.Restricted != (a.Type == "System") {
+				t.Errorf("%s: Restricted = %v, want %v", a.BundleID, a.Restricted,
+					a.Type == "System")
 			}
 		}
 		for _, c := range []struct {
@@ -39,11 +51,19 @@ func TestApplications(t *testing.T) {
 			{nskeyed.Dict{{Key: "None", Value: "User"}}, 0},
 		} {
 			list, err := r.Applications(t.Context(), c.filter)
-			if len(list) != c.want || err != nil {
-				t.Errorf("%v: %d applications, %v, want %d", c.filter, len(list), err, c.want)
+			if err != nil {
+				t.Errorf("Applications(%v): %v", c.filter, err)
+			} else if len(list) != c.want {
+				t.Errorf("Applications(%v): %d applications, want %d", c.filter, len(list), c.want)
 			}
-			if c.want == 1 && (list[0].Version != "7.1" || list[0].DisplayName != "Tool") {
-				t.Errorf("%+v", list[0])
+			if c.want != 1 || len(list) != 1 {
+				continue
+			}
+			if list[0].Version != "7.1" {
+				t.Errorf("Version = %q, want 7.1", list[0].Version)
+			}
+			if list[0].DisplayName != "Tool" {
+				t.Errorf("DisplayName = %q, want Tool", list[0].DisplayName)
 			}
 		}
 	})

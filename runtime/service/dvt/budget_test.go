@@ -33,8 +33,11 @@ func TestSharedBudget(t *testing.T) {
 		second, secondServed := begin()
 		var own *Error
 		err := <-secondServed
-		if !errors.Is(err, dtx.ErrTooLarge) || !errors.As(err, &own) {
+		if !errors.Is(err, dtx.ErrTooLarge) {
 			t.Errorf("second Serve: %v, want %v", err, dtx.ErrTooLarge)
+		}
+		if !errors.As(err, &own) {
+			t.Errorf("second Serve: %#v is not a %T", err, own)
 		}
 		second.Close()
 		first.Close()

@@ -48,8 +48,8 @@ func conditionInducer(s *session, _ *dtx.Channel) dtx.Handler {
 	}
 }
 
-// conditionDict returns the entry of a condition with all keys. Some clients require
-// each key with its type.
+// conditionDict returns the entry of a condition with all keys. go-ios panics if a key is
+// missing or has another type.
 func conditionDict(c conditions.Condition) nskeyed.Dict {
 	profiles := []any{}
 	for _, p := range c.Profiles {

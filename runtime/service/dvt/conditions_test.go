@@ -18,19 +18,39 @@ func TestConditions(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := r.Conditions(ctx)
-		if err != nil || len(list) != len(r.phone.Conditions.List()) {
-			t.Fatalf("%v, %v", list, err)
+		if err != nil {
+			t.Fatalf("Conditions: %v", err)
+		}
+		if len(list) != len(r.phone.Conditions.List()) {
+			t.Fatalf("%d conditions, want %d", len(list), len(r.phone.Conditions.List()))
 		}
 		c := list[0]
-		if c.ID != "SlowNetworkCondition" || c.Name != "Network Link" || !c.Active ||
-			c.ActiveProfile != "SlowNetwork100PctLoss" ||
-			c.Profiles[0] != (ConditionProfile{
-				"SlowNetwork100PctLoss", "100% packet loss", "Nothing arrives.",
-			}) {
-			t.Errorf("%+v", c)
+		if c.ID != "SlowNetworkCondition" {
+			t.Errorf("ID = %q, want SlowNetworkCondition", c.ID)
 		}
-		if list[1].Active || list[1].ActiveProfile != "" || !list[1].Sorted {
-			t.Errorf("%+v", list[1])
+		if c.Name != "Network Link" {
+			t.Errorf("Name = %q, want Network Link", c.Name)
+		}
+		if !c.Active {
+			t.Errorf("%s is not active", c.ID)
+		}
+		if c.ActiveProfile != "SlowNetwork100PctLoss" {
+			t.Errorf("ActiveProfile = %q, want SlowNetwork100PctLoss", c.ActiveProfile)
+		}
+		profile := ConditionProfile{
+			"SlowNetwork100PctLoss", "100% packet loss", "Nothing arrives.",
+		}
+		if c.Profiles[0] != profile {
+			t.Errorf("Profiles[0] = %+v, want %+v", c.Profiles[0], profile)
+		}
+		if list[1].Active {
+			t.Error("the second condition is active")
+		}
+		if list[1].ActiveProfile != "" {
+			t.Errorf("the second condition has the active profile %q", list[1].ActiveProfile)
+		}
+		if !list[1].Sorted {
+			t.Error("the profiles of the second condition are not sorted")
 		}
 		if err := r.EnableCondition(ctx, "ThermalCondition", "ThermalFair"); !errors.Is(err,
 			ErrConditionActive) {
@@ -51,15 +71,19 @@ func TestConditions(t *testing.T) {
 	})
 }
 
-// TestForeignConditions checks the types of the values that other clients read.
+// TestForeignConditions checks the types of the values that clients other than this
+// package read.
 func TestForeignConditions(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		ch := r.host(ChannelConditions, dtx.Options{Silent: true})
 		v, err := ch.Call(ctx, "availableConditionInducers")
 		list, _ := v.([]any)
-		if len(list) == 0 || err != nil {
-			t.Fatalf("%v, %v", v, err)
+		if err != nil {
+			t.Fatalf("availableConditionInducers: %v", err)
+		}
+		if len(list) == 0 {
+			t.Fatalf("availableConditionInducers = %v, want a list", v)
 		}
 		for _, v := range list {
 			d := v.(nskeyed.Dict)
@@ -94,8 +118,10 @@ func TestForeignConditions(t *testing.T) {
 			}
 		}
 		for _, want := range []bool{true, false} {
-			if v, err := ch.Call(ctx, disable, "ThermalCondition"); v != want || err != nil {
-				t.Errorf("%v, %v", v, err)
+			if v, err := ch.Call(ctx, disable, "ThermalCondition"); err != nil {
+				t.Errorf("disable: %v", err)
+			} else if v != want {
+				t.Errorf("disable = %v, want %v", v, want)
 			}
 		}
 		if _, err := ch.Call(ctx, enable, "ThermalCondition", "ThermalFair"); err != nil {

@@ -21,9 +21,9 @@ import (
 // serves any number of connections.
 type Device struct {
 	Phone *phone.Phone
-	// Hold delays the first message until the host has sent something. It is for
-	// OldService: some hosts lose data that arrives together with the end of TLS, and
-	// 200 ms suffice for them.
+	// Hold delays the first message until the host has sent something, but no longer
+	// than this time. It is for OldService: go-ios loses data that arrives together with
+	// the end of the TLS handshake. 200 ms are long enough.
 	Hold time.Duration
 	// Fault, if not nil, makes a channel fail on purpose. It is called for each call
 	// with the identifier of the channel and the selector.

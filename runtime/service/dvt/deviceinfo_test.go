@@ -34,17 +34,38 @@ func TestCapturedProcesses(t *testing.T) {
 	}
 	s := fake(t, map[string]dtx.Handler{ChannelDeviceInfo: answer(v)})
 	list, err := s.Processes(t.Context())
-	if err != nil || len(list) != 349 {
-		t.Fatalf("%d processes, %v, want 349", len(list), err)
+	if err != nil {
+		t.Fatalf("Processes: %v", err)
+	}
+	if len(list) != 349 {
+		t.Fatalf("%d processes, want 349", len(list))
 	}
 	for _, p := range list[:348] {
-		if p.Name == "" || p.PID <= 0 || p.Started.Year() < 2020 {
-			t.Errorf("%+v", p)
+		if p.Name == "" {
+			t.Errorf("%+v has no name", p)
+		}
+		if p.PID <= 0 {
+			t.Errorf("%+v has no PID", p)
+		}
+		if p.Started.Year() < 2020 {
+			t.Errorf("%+v started before 2020", p)
 		}
 	}
-	if k := list[348]; k.Name != "Mach Kernel" || k.Path != "mach_kernel" || k.PID != 0 || k.App ||
-		!k.Started.IsZero() {
-		t.Errorf("kernel %+v", k)
+	k := list[348]
+	if k.Name != "Mach Kernel" {
+		t.Errorf("kernel: Name = %q, want %q", k.Name, "Mach Kernel")
+	}
+	if k.Path != "mach_kernel" {
+		t.Errorf("kernel: Path = %q, want %q", k.Path, "mach_kernel")
+	}
+	if k.PID != 0 {
+		t.Errorf("kernel: PID = %v, want 0", k.PID)
+	}
+	if k.App {
+		t.Error("the kernel is an app")
+	}
+	if !k.Started.IsZero() {
+		t.Errorf("the kernel started at %v, want no time", k.Started)
 	}
 }
 
@@ -56,48 +77,90 @@ func TestProcesses(t *testing.T) {
 		}
 		list, err := r.Processes(t.Context())
 		model := r.phone.Processes.List()
-		if err != nil || len(list) != len(model) {
-			t.Fatalf("%d processes, %v, want %d", len(list), err, len(model))
+		if err != nil {
+			t.Fatalf("Processes: %v", err)
+		}
+		if len(list) != len(model) {
+			t.Fatalf("%d processes, want %d", len(list), len(model))
 		}
 		for i, p := range list[:len(list)-1] {
 			q := model[i+1]
-			apart := p.Started.Sub(q.Started).Abs() // dates are floats, so they may differ a little
-			if p.PID != q.PID || p.Name != q.Name || p.Path != q.Path || p.BundleID != q.BundleID ||
-				apart > time.Millisecond {
-				t.Errorf("%+v, want %+v", p, q)
+			// Dates are sent as floats, so they may differ a little.
+			apart := p.Started.Sub(q.Started).Abs()
+			if p.PID != q.PID {
+				t.Errorf("process %d: PID = %v, want %v", q.PID, p.PID, q.PID)
 			}
-			if isApp := p.BundleID != "" && p.Name != "SpringBoard"; p.App != isApp ||
-				p.Foreground != (p.PID == app.PID) {
-				t.Errorf("%+v", p)
+			if p.Name != q.Name {
+				t.Errorf("process %d: Name = %v, want %v", q.PID, p.Name, q.Name)
+			}
+			if p.Path != q.Path {
+				t.Errorf("process %d: Path = %v, want %v", q.PID, p.Path, q.Path)
+			}
+			if p.BundleID != q.BundleID {
+				t.Errorf("process %d: BundleID = %v, want %v", q.PID, p.BundleID, q.BundleID)
+			}
+			if apart > time.Millisecond {
+				t.Errorf("process %d: Started = %v, want %v", q.PID, p.Started, q.Started)
+			}
+			isApp := p.BundleID != "" && p.Name != "SpringBoard"
+			if p.App != isApp {
+				t.Errorf("process %d: App = %v, want %v", p.PID, p.App, isApp)
+			}
+			if p.Foreground != (p.PID == app.PID) {
+				t.Errorf("process %d: Foreground = %v, want %v", p.PID, p.Foreground,
+					p.PID == app.PID)
 			}
 			// go-ios requires these keys.
 			_, named := p.Raw.String("name")
 			_, pathed := p.Raw.String("realAppName")
 			_, app := p.Raw.Bool("isApplication")
 			_, dated := p.Raw.Date("startDate")
-			if !named || !pathed || !app || !dated {
-				t.Errorf("%v lacks something", p.Raw)
+			if !named {
+				t.Errorf("%v has no name", p.Raw)
+			}
+			if !pathed {
+				t.Errorf("%v has no realAppName", p.Raw)
+			}
+			if !app {
+				t.Errorf("%v has no isApplication", p.Raw)
+			}
+			if !dated {
+				t.Errorf("%v has no startDate", p.Raw)
 			}
 		}
-		if k := list[len(list)-1]; k.Name != "Mach Kernel" || k.PID != 0 || !k.Started.IsZero() {
-			t.Errorf("kernel %+v", k)
+		k := list[len(list)-1]
+		if k.Name != "Mach Kernel" {
+			t.Errorf("kernel: Name = %q, want %q", k.Name, "Mach Kernel")
+		}
+		if k.PID != 0 {
+			t.Errorf("kernel: PID = %v, want 0", k.PID)
+		}
+		if !k.Started.IsZero() {
+			t.Errorf("the kernel started at %v, want no time", k.Started)
 		}
 
-		if path, err := r.ExecName(t.Context(), app.PID); path != app.Path || err != nil {
-			t.Errorf("executable %s, %v", path, err)
+		if path, err := r.ExecName(t.Context(), app.PID); err != nil {
+			t.Errorf("ExecName(%d): %v", app.PID, err)
+		} else if path != app.Path {
+			t.Errorf("ExecName(%d) = %v, want %v", app.PID, path, app.Path)
 		}
-		if ok, err := r.IsRunning(t.Context(), app.PID); !ok || err != nil {
-			t.Errorf("running: %v, %v", ok, err)
+		if ok, err := r.IsRunning(t.Context(), app.PID); err != nil {
+			t.Errorf("IsRunning: %v", err)
+		} else if !ok {
+			t.Error("IsRunning = false for a running process")
 		}
 		if err := r.phone.Processes.Kill(app.PID); err != nil {
 			t.Fatal(err)
 		}
-		if ok, err := r.IsRunning(t.Context(), app.PID); ok || err != nil {
-			t.Errorf("running after its end: %v, %v", ok, err)
+		if ok, err := r.IsRunning(t.Context(), app.PID); err != nil {
+			t.Errorf("IsRunning: %v", err)
+		} else if ok {
+			t.Error("IsRunning = true for a dead process")
 		}
-		if path, err := r.ExecName(t.Context(), app.PID); path != "" ||
-			!errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("executable of a dead process %q, %v", path, err)
+		if path, err := r.ExecName(t.Context(), app.PID); path != "" {
+			t.Errorf("ExecName of a dead process = %q, want %q", path, "")
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("ExecName of a dead process: %v, want %v", err, fs.ErrNotExist)
 		}
 	})
 }
@@ -106,18 +169,24 @@ func TestInformation(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		system, err := r.SystemInformation(ctx)
+		if err != nil {
+			t.Errorf("SystemInformation: %v", err)
+		}
 		for key, want := range map[string]string{"_productType": "iPhone15,2",
 			"_productVersion": "17.5.1", "_deviceVersion": "21F90",
 			"_deviceIdentifier":  r.phone.Identity.UDID,
 			"_deviceDisplayName": "Virtual iPhone (v17.5.1)",
 			"_xrdeviceClassName": "XRMobileDevice"} {
-			if got, _ := system.String(key); got != want || err != nil {
-				t.Errorf("%s = %s, %v, want %s", key, got, err, want)
+			if got, _ := system.String(key); got != want {
+				t.Errorf("%s = %s, want %s", key, got, want)
 			}
 		}
 		hardware, err := r.HardwareInformation(ctx)
-		if n, _ := hardware.Int("numberOfCpus"); n != 6 || err != nil {
-			t.Errorf("hardware %v, %v", hardware, err)
+		if err != nil {
+			t.Errorf("HardwareInformation: %v", err)
+		}
+		if n, _ := hardware.Int("numberOfCpus"); n != 6 {
+			t.Errorf("numberOfCpus = %d, want 6", n)
 		}
 		clusters, _ := hardware.Dict("cpuClusterInfo")
 		if len(clusters) != 6 {
@@ -127,8 +196,10 @@ func TestInformation(t *testing.T) {
 		if v, ok := clusters.Get(5); !ok || v != want {
 			t.Errorf("cluster 5 is %v, %v, want %v", v, ok, want)
 		}
-		if n, err := r.NetworkInformation(ctx); n["en0"] != "Wi-Fi" || err != nil {
-			t.Errorf("network %v, %v", n, err)
+		if n, err := r.NetworkInformation(ctx); err != nil {
+			t.Errorf("NetworkInformation: %v", err)
+		} else if n["en0"] != "Wi-Fi" {
+			t.Errorf("NetworkInformation: en0 = %q, want Wi-Fi", n["en0"])
 		}
 	})
 }
@@ -153,34 +224,46 @@ func TestNames(t *testing.T) {
 			t.Errorf("24 million ticks are %v", d)
 		}
 		time.Sleep(time.Second)
-		if next, err := r.MachTime(ctx); next.Absolute-clock.Absolute != 24_000_000 || err != nil {
-			t.Errorf("a second later %+v, %v", next, err)
+		if next, err := r.MachTime(ctx); err != nil {
+			t.Errorf("MachTime a second later: %v", err)
+		} else if next.Absolute-clock.Absolute != 24_000_000 {
+			t.Errorf("%d ticks in a second, want 24000000", next.Absolute-clock.Absolute)
 		}
-		if s, err := r.TraceCodes(ctx); !strings.Contains(s, "0x1020000\tKTrap_DivideError\n") ||
-			err != nil {
-			t.Errorf("trace codes %q, %v", s, err)
+		if s, err := r.TraceCodes(ctx); err != nil {
+			t.Errorf("TraceCodes: %v", err)
+		} else if !strings.Contains(s, "0x1020000\tKTrap_DivideError\n") {
+			t.Errorf("TraceCodes = %q, want KTrap_DivideError as 0x1020000", s)
 		}
-		if v, err := r.Call(ctx, ChannelDeviceInfo, "kpepDatabase"); v != nil || err != nil {
-			t.Errorf("kpepDatabase %v, %v", v, err)
+		if v, err := r.Call(ctx, ChannelDeviceInfo, "kpepDatabase"); err != nil {
+			t.Errorf("kpepDatabase: %v", err)
+		} else if v != nil {
+			t.Errorf("kpepDatabase = %v, want nil", v)
 		}
-		if name, err := r.UserName(ctx, 501); name != "mobile" || err != nil {
-			t.Errorf("user 501 is %s, %v", name, err)
+		if name, err := r.UserName(ctx, 501); err != nil {
+			t.Errorf("UserName(501): %v", err)
+		} else if name != "mobile" {
+			t.Errorf("UserName(501) = %q, want %q", name, "mobile")
 		}
-		if name, err := r.GroupName(ctx, 0); name != "wheel" || err != nil {
-			t.Errorf("group 0 is %s, %v", name, err)
+		if name, err := r.GroupName(ctx, 0); err != nil {
+			t.Errorf("GroupName(0): %v", err)
+		} else if name != "wheel" {
+			t.Errorf("GroupName(0) = %q, want %q", name, "wheel")
 		}
 		if _, err := r.UserName(ctx, 4711); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("user 4711: %v", err)
 		}
-		if names, err := r.ListDirectory(ctx, "/usr/libexec"); !slices.Contains(names,
-			"lockdownd") || err != nil {
-			t.Errorf("directory %v, %v", names, err)
+		if names, err := r.ListDirectory(ctx, "/usr/libexec"); err != nil {
+			t.Errorf("ListDirectory: %v", err)
+		} else if !slices.Contains(names, "lockdownd") {
+			t.Errorf("ListDirectory = %q, want lockdownd in it", names)
 		}
 		for path, want := range map[string]error{
 			"/none": fs.ErrNotExist, "/var/root": fs.ErrPermission,
 		} {
-			if names, err := r.ListDirectory(ctx, path); names != nil || !errors.Is(err, want) {
-				t.Errorf("%s: %v, %v", path, names, err)
+			if names, err := r.ListDirectory(ctx, path); names != nil {
+				t.Errorf("ListDirectory(%s) = %v, want nil", path, names)
+			} else if !errors.Is(err, want) {
+				t.Errorf("ListDirectory(%s): %v, want %v", path, err, want)
 			}
 		}
 		for name, list := range map[string]func() ([]string, error){
@@ -189,33 +272,43 @@ func TestNames(t *testing.T) {
 		} {
 			names, err := list()
 			unique := slices.Compact(slices.Sorted(slices.Values(names)))
-			if !slices.Contains(names, name) || len(unique) != len(names) || err != nil {
-				t.Errorf("attributes %q, %v", names, err)
+			if err != nil {
+				t.Errorf("attributes: %v", err)
+			} else if !slices.Contains(names, name) {
+				t.Errorf("attributes %q do not contain %s", names, name)
+			} else if len(unique) != len(names) {
+				t.Errorf("attributes %q have duplicates", names)
 			}
 		}
 	})
 }
 
-// TestNumbers sends numbers in all the forms that hosts use.
+// TestNumbers sends numbers in all the forms that the device side accepts.
 func TestNumbers(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ch := r.host(ChannelDeviceInfo, dtx.Options{Silent: true})
 		for _, pid := range []any{int64(1), dtx.Int32(1), dtx.Int64(1), dtx.Double(1), 1.0} {
-			if v, err := ch.Call(t.Context(), selIsRunning, pid); v != true || err != nil {
-				t.Errorf("%v runs: %v, %v", pid, v, err)
+			if v, err := ch.Call(t.Context(), selIsRunning, pid); err != nil {
+				t.Errorf("isRunning(%v): %v", pid, err)
+			} else if v != true {
+				t.Errorf("isRunning(%v) = %v, want true", pid, v)
 			}
 		}
 		path := dtx.Arg{Kind: dtx.ArgString, Bytes: []byte("/usr/sbin")}
-		if v, err := ch.Call(t.Context(), selListDir, path); !reflect.DeepEqual(v, anyList([]string{
+		want := anyList([]string{
 			"bluetoothd", "cfprefsd", "distnoted", "mDNSResponder", "mediaserverd", "wifid",
 			"wirelessproxd",
-		})) || err != nil {
-			t.Errorf("directory %v, %v", v, err)
+		})
+		if v, err := ch.Call(t.Context(), selListDir, path); err != nil {
+			t.Errorf("directory: %v", err)
+		} else if !reflect.DeepEqual(v, want) {
+			t.Errorf("directory = %v, want %v", v, want)
 		}
 		for _, pid := range []any{int64(-5), 1.5, dtx.Double(1e300), int64(1) << 40, "1", nil} {
-			if v, err := ch.Call(t.Context(), selIsRunning, pid); v != nil ||
-				!errors.Is(err, dtx.ErrRemote) {
-				t.Errorf("%v: %v, %v", pid, v, err)
+			if v, err := ch.Call(t.Context(), selIsRunning, pid); v != nil {
+				t.Errorf("isRunning(%v) = %v, want nil", pid, v)
+			} else if !errors.Is(err, dtx.ErrRemote) {
+				t.Errorf("isRunning(%v): %v, want %v", pid, err, dtx.ErrRemote)
 			}
 		}
 	})
@@ -240,10 +333,18 @@ func TestOddAnswers(t *testing.T) {
 		ctx := t.Context()
 		check := func(what string, ok bool, err error) {
 			t.Helper()
+			if err == nil {
+				if !ok {
+					t.Errorf("%s, %s: no error", name, what)
+				}
+				return
+			}
 			var e *Error
-			if err != nil && (!errors.As(err, &e) || !errors.Is(err, ErrProtocol) &&
-				!errors.Is(err, fs.ErrNotExist)) || !ok && err == nil {
-				t.Errorf("%s, %s: %v", name, what, err)
+			if !errors.As(err, &e) {
+				t.Errorf("%s, %s: %#v is not an *Error", name, what, err)
+			}
+			if !errors.Is(err, ErrProtocol) && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s, %s: %v, want ErrProtocol or ErrNotExist", name, what, err)
 			}
 		}
 		list, isList := v.([]any)

@@ -125,6 +125,23 @@ func connectTo(t testing.TB, h service.Handler, o Options) *Session {
 	return s
 }
 
+// wantEvent checks the result of a read that must return an event with this selector.
+func wantEvent(t *testing.T, in *dtx.Incoming, err error, selector string) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("no event %s: %v", selector, err)
+	}
+	if in.Type != dtx.Dispatch {
+		t.Fatalf("type %v, want %v", in.Type, dtx.Dispatch)
+	}
+	if in.Selector != selector {
+		t.Fatalf("selector %s, want %s", in.Selector, selector)
+	}
+	if in.ExpectsReply {
+		t.Fatalf("%s expects a reply", selector)
+	}
+}
+
 // answer returns a handler that gives the same answer to every call.
 func answer(v any) dtx.Handler {
 	return dtx.HandlerFunc(func(context.Context, *dtx.Incoming) (any, error) { return v, nil })
@@ -134,15 +151,20 @@ func TestSession(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		caps, err := r.Capabilities(ctx)
-		if n, ok := caps.Int(ChannelScreenshot); n != 1 || !ok || err != nil {
-			t.Errorf("capabilities %v, %v", caps, err)
+		if err != nil {
+			t.Errorf("Capabilities: %v", err)
+		}
+		if n, ok := caps.Int(ChannelScreenshot); n != 1 || !ok {
+			t.Errorf("%s has the version %d, %v, want 1", ChannelScreenshot, n, ok)
 		}
 		if n, _ := caps.Int("com.apple.instruments.target.user-page-size"); n != 16384 {
 			t.Errorf("page size %d", n)
 		}
 		v, err := r.Call(ctx, ChannelDeviceInfo, "machKernelName")
-		if v != "/mach.release.t8120" || err != nil {
-			t.Errorf("free call: %v, %v", v, err)
+		if err != nil {
+			t.Errorf("machKernelName: %v", err)
+		} else if v != "/mach.release.t8120" {
+			t.Errorf("machKernelName = %q, want %q", v, "/mach.release.t8120")
 		}
 		// All calls share one channel.
 		var wg sync.WaitGroup
@@ -150,8 +172,10 @@ func TestSession(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				ch, err := r.Channel(ctx, ChannelConditions)
-				if ch != first || err != nil {
-					t.Errorf("another channel: %v, %v", ch, err)
+				if err != nil {
+					t.Errorf("Channel: %v", err)
+				} else if ch != first {
+					t.Errorf("Channel opens a second channel %v", ch)
 				}
 			})
 		}
@@ -164,8 +188,12 @@ func TestSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		second, err := r.Channel(ctx, ChannelConditions)
-		if err != nil || second == first || second.Code() == first.Code() {
-			t.Errorf("after its end: %v, %v", second, err)
+		if err != nil {
+			t.Errorf("Channel after Close: %v", err)
+		} else if second == first {
+			t.Error("Channel after Close returns the closed channel")
+		} else if second.Code() == first.Code() {
+			t.Errorf("the new channel has the code %d of the closed one", second.Code())
 		}
 	})
 }
@@ -211,12 +239,19 @@ func TestRefusals(t *testing.T) {
 			if !errors.Is(err, c.is) {
 				t.Errorf("%s %s: %v does not match %v", c.channel, c.selector, err, c.is)
 			}
-			if errors.Is(err, errors.ErrUnsupported) != (c.is == errors.ErrUnsupported) ||
-				errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%v is more than it should be", err)
+			if errors.Is(err, errors.ErrUnsupported) != (c.is == errors.ErrUnsupported) {
+				t.Errorf("%v matches ErrUnsupported: %v, want the opposite", err,
+					errors.Is(err, errors.ErrUnsupported))
 			}
-			if e, ok := err.(*Error); !ok || e.Remote() == nil || e.Remote().Domain != dtx.Domain {
-				t.Errorf("%#v holds no refusal", err)
+			if errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v matches fs.ErrNotExist", err)
+			}
+			if e, ok := err.(*Error); !ok {
+				t.Errorf("%#v is not an *Error", err)
+			} else if e.Remote() == nil {
+				t.Errorf("%v has no error of the device", err)
+			} else if e.Remote().Domain != dtx.Domain {
+				t.Errorf("%v has the domain %q, want %q", err, e.Remote().Domain, dtx.Domain)
 			}
 		}
 		for selector, channel := range map[string]string{
@@ -232,9 +267,10 @@ func TestRefusals(t *testing.T) {
 			"installedApplicationsMatching:registerUpdateToken:": ChannelApplications,
 		} {
 			for _, args := range [][]any{{[]any{}, nskeyed.Null{}}, {nskeyed.UUID{}}} {
-				if v, err := r.Call(ctx, channel, selector, args...); v != nil ||
-					!strings.Contains(fmt.Sprint(err), "does not take these arguments") {
-					t.Errorf("%s %v: %v, %v", selector, args, v, err)
+				if v, err := r.Call(ctx, channel, selector, args...); v != nil {
+					t.Errorf("%s %v = %v, want nil", selector, args, v)
+				} else if !strings.Contains(fmt.Sprint(err), "does not take these arguments") {
+					t.Errorf("%s %v: %v, want a refusal of the arguments", selector, args, err)
 				}
 			}
 		}
@@ -311,8 +347,10 @@ func TestConnect(t *testing.T) {
 			if (s == nil) != (err != nil) {
 				t.Errorf("with %v: session %v beside the error %v", c.has, s, err)
 			}
-			if len(o.asked) != c.asked || o.asked[0] != Service {
-				t.Errorf("with %v: asked for %v", c.has, o.asked)
+			if len(o.asked) != c.asked {
+				t.Errorf("with %v: asked %d times, want %d", c.has, len(o.asked), c.asked)
+			} else if o.asked[0] != Service {
+				t.Errorf("with %v: asked for %v, want %v", c.has, o.asked[0], Service)
 			}
 			if s != nil {
 				if _, err := s.KernelName(ctx); err != nil {
@@ -324,8 +362,12 @@ func TestConnect(t *testing.T) {
 		if !Service.NeedsDDI {
 			t.Error("Service does not need a developer disk image")
 		}
-		if Service.Remote != "com.apple.instruments.dtservicehub" || Service.Checkin {
-			t.Errorf("Service = %+v", Service)
+		if Service.Remote != "com.apple.instruments.dtservicehub" {
+			t.Errorf("Service.Remote = %q, want %q", Service.Remote,
+				"com.apple.instruments.dtservicehub")
+		}
+		if Service.Checkin {
+			t.Error("Service.Checkin is set")
 		}
 		if !OldService.HandshakeOnlyTLS {
 			t.Error("OldService uses TLS after the handshake")
@@ -347,9 +389,10 @@ func TestDeadlines(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun := time.Now()
-		if _, err := s.Screenshot(ctx); !errors.Is(err, context.DeadlineExceeded) ||
-			time.Since(begun) != time.Second {
-			t.Errorf("after %v: %v", time.Since(begun), err)
+		if _, err := s.Screenshot(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Screenshot: %v, want %v", err, context.DeadlineExceeded)
+		} else if time.Since(begun) != time.Second {
+			t.Errorf("Screenshot ended after %v, want 1s", time.Since(begun))
 		}
 		for name, call := range map[string]func() error{
 			"screenshot": func() error { _, err := s.Screenshot(t.Context()); return err },
@@ -371,9 +414,10 @@ func TestDeadlines(t *testing.T) {
 			},
 		} {
 			begun = time.Now()
-			if err := call(); !errors.Is(err, context.DeadlineExceeded) ||
-				time.Since(begun) != callTimeout {
-				t.Errorf("%s: after %v: %v", name, time.Since(begun), err)
+			if err := call(); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v, want %v", name, err, context.DeadlineExceeded)
+			} else if time.Since(begun) != callTimeout {
+				t.Errorf("%s ended after %v, want %v", name, time.Since(begun), callTimeout)
 			}
 		}
 		// The end of the session ends calls that wait.
@@ -381,9 +425,10 @@ func TestDeadlines(t *testing.T) {
 		if _, err := s.Screenshot(t.Context()); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
-		if _, err := s.KernelName(t.Context()); !errors.Is(err, net.ErrClosed) ||
-			!errors.Is(s.Err(), net.ErrClosed) {
-			t.Errorf("after Close: %v, %v", err, s.Err())
+		if _, err := s.KernelName(t.Context()); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("KernelName after Close: %v, want %v", err, net.ErrClosed)
+		} else if !errors.Is(s.Err(), net.ErrClosed) {
+			t.Errorf("Err after Close: %v, want %v", s.Err(), net.ErrClosed)
 		}
 		<-s.Done()
 	})
@@ -414,9 +459,10 @@ func TestServeEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if err := <-served; !errors.Is(err, context.Canceled) ||
-			!strings.HasPrefix(err.Error(), "dvt: serve: ") {
-			t.Errorf("Serve: %v", err)
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Errorf("Serve: %v, want %v", err, context.Canceled)
+		} else if !strings.HasPrefix(err.Error(), "dvt: serve: ") {
+			t.Errorf("Serve: %v, want the prefix dvt: serve:", err)
 		}
 		if _, simulated := p.Location.Place(); simulated {
 			t.Error("the simulation outlives the connection")

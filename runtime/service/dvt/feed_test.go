@@ -254,8 +254,11 @@ func (c feedCase) try(t *testing.T, bad badEvent) {
 	}
 	for i := 1; i <= 2; i++ {
 		got, err := f.read(ctx)
-		if got != i || err != nil {
-			t.Fatalf("event %d: %d, %v", i, got, err)
+		if err != nil {
+			t.Fatalf("event %d: %v", i, err)
+		}
+		if got != i {
+			t.Fatalf("event %d = %v, want %v", i, got, i)
 		}
 	}
 	if _, err := f.read(ctx); c.end != nil && err != io.EOF {

@@ -18,8 +18,11 @@ import (
 func addValues(f *testing.F) {
 	f.Add(sampleBytes(f))
 	archives, err := filepath.Glob("../../codec/nskeyed/testdata/go-ios/*.bin")
-	if err != nil || len(archives) == 0 {
-		f.Fatalf("%d archives, %v", len(archives), err)
+	if err != nil {
+		f.Fatalf("Glob: %v", err)
+	}
+	if len(archives) == 0 {
+		f.Fatal("no archives")
 	}
 	for _, file := range archives {
 		b, err := os.ReadFile(file)
@@ -180,8 +183,10 @@ func FuzzDevice(f *testing.F) {
 				}
 			}
 		}
-		if name, err := s.KernelName(ctx); err != nil || name == "" {
-			t.Errorf("afterwards: %q, %v", name, err)
+		if name, err := s.KernelName(ctx); err != nil {
+			t.Errorf("KernelName afterwards: %v", err)
+		} else if name == "" {
+			t.Error("KernelName afterwards is empty")
 		}
 	})
 }

@@ -57,8 +57,10 @@ func TestOddEntries(t *testing.T) {
 		})
 		ctx, passed := link.WithPassed(t.Context())
 		n, err := test.count(ctx, s)
-		if err != nil || n != 1 {
-			t.Errorf("%s: %d entries, %v, want 1", test.name, n, err)
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		} else if n != 1 {
+			t.Errorf("%s: %d entries, want 1", test.name, n)
 		}
 		if n, _ := passed.Count(); n != 1 {
 			t.Errorf("%s: %d entries passed over, want 1", test.name, n)

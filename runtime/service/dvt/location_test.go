@@ -17,8 +17,12 @@ func TestLocation(t *testing.T) {
 		home, _ := r.phone.Location.Place()
 		want := func(at location.Place, simulated bool) {
 			t.Helper()
-			if got, s := r.phone.Location.Place(); got != at || s != simulated {
-				t.Errorf("the phone is at %v, %v, want %v, %v", got, s, at, simulated)
+			got, s := r.phone.Location.Place()
+			if got != at {
+				t.Errorf("the phone is at %v, want %v", got, at)
+			}
+			if s != simulated {
+				t.Errorf("location simulated: %v, want %v", s, simulated)
 			}
 		}
 		if err := r.SetLocation(ctx, 48.8584, 2.2945); err != nil {
@@ -55,8 +59,10 @@ func TestLocation(t *testing.T) {
 		ch := r.host(ChannelLocation, dtx.Options{Silent: true})
 		m, err := ch.CallMessage(ctx, "simulateLocationWithLatitude:longitude:", dtx.Double(3.5),
 			dtx.Int32(4))
-		if err != nil || m.Type != dtx.Ack {
-			t.Errorf("answer %+v, %v", m, err)
+		if err != nil {
+			t.Errorf("simulateLocation: %v", err)
+		} else if m.Type != dtx.Ack {
+			t.Errorf("answer %+v, want an Ack", m)
 		}
 		want(location.Place{Latitude: 3.5, Longitude: 4}, true)
 		if _, err := ch.Call(ctx, "simulateLocationWithLatitude:longitude:", "3.5",

@@ -3,6 +3,7 @@ package dvt
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,17 +28,29 @@ func (r *rig) wantApps(next func() *Notification, proc processes.Process) {
 		if p, ok := r.phone.Processes.OfApp(a.BundleID()); ok {
 			want = AppState(r.phone.Processes.State(p.PID))
 		}
-		if note.BundleID != a.BundleID() || note.State != want {
-			r.t.Errorf("%+v, want %s as %v", note, a.BundleID(), want)
+		if note.BundleID != a.BundleID() {
+			r.t.Errorf("%+v, want a notification of %s", note, a.BundleID())
 		}
-		if note.App == "" || note.Executable == "" {
-			r.t.Errorf("%+v lacks a name", note)
+		if note.State != want {
+			r.t.Errorf("%s: State = %v, want %v", a.BundleID(), note.State, want)
+		}
+		if note.App == "" {
+			r.t.Errorf("%+v has no app name", note)
+		}
+		if note.Executable == "" {
+			r.t.Errorf("%+v has no executable", note)
 		}
 		if note.Memory {
 			r.t.Errorf("%+v concerns the memory", note)
 		}
-		if note.BundleID == proc.BundleID && (note.PID != proc.PID || note.State != AppForeground) {
-			r.t.Errorf("%+v", note)
+		if note.BundleID != proc.BundleID {
+			continue
+		}
+		if note.PID != proc.PID {
+			r.t.Errorf("%s: PID = %d, want %d", note.BundleID, note.PID, proc.PID)
+		}
+		if note.State != AppForeground {
+			r.t.Errorf("%s: State = %v, want %v", note.BundleID, note.State, AppForeground)
 		}
 	}
 	if shown < 10 {
@@ -86,10 +99,18 @@ func TestNotifications(t *testing.T) {
 			},
 		} {
 			got := next()
-			late := time.Until(got.Time).Abs() > time.Millisecond || got.MachTime == 0
-			if got.BundleID != want.BundleID || got.App != want.App || got.State != want.State ||
-				got.Description != want.Description || got.PID != want.PID || late {
-				t.Errorf("%+v, want %+v", got, want)
+			if time.Until(got.Time).Abs() > time.Millisecond {
+				t.Errorf("Time = %v, want %v", got.Time, time.Now())
+			}
+			if got.MachTime == 0 {
+				t.Errorf("%+v has no MachTime", got)
+			}
+			told := Notification{
+				BundleID: got.BundleID, App: got.App, State: got.State,
+				Description: got.Description, PID: got.PID,
+			}
+			if !reflect.DeepEqual(told, want) {
+				t.Errorf("%+v, want %+v", told, want)
 			}
 			for _, key := range []string{"elevated_state", "state", "pid", "mach_absolute_time"} {
 				if _, ok := got.Raw.Uint(key); !ok {
@@ -98,19 +119,26 @@ func TestNotifications(t *testing.T) {
 			}
 		}
 		r.phone.Processes.SetMemoryLevel(3)
-		if note := next(); !note.Memory || note.Level != 3 || note.MachTime == 0 {
-			t.Errorf("%+v", note)
+		if note := next(); !note.Memory {
+			t.Errorf("%+v does not concern the memory", note)
+		} else if note.Level != 3 {
+			t.Errorf("memory notification: Level = %v, want 3", note.Level)
+		} else if note.MachTime == 0 {
+			t.Errorf("%+v has no time", note)
 		}
 		if err := r.Kill(ctx, pid); err != nil {
 			t.Fatal(err)
 		}
-		if note := next(); note.State != AppTerminated || note.PID != pid {
-			t.Errorf("%+v", note)
+		if note := next(); note.State != AppTerminated {
+			t.Errorf("notification of the end: State = %v, want %v", note.State, AppTerminated)
+		} else if note.PID != pid {
+			t.Errorf("notification of the end: PID = %v, want %v", note.PID, pid)
 		}
 	})
 }
 
-// TestForeignNotifications turns notifications on and off as other clients do.
+// TestForeignNotifications turns notifications on and off without the client of this
+// package.
 func TestForeignNotifications(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -133,9 +161,7 @@ func TestForeignNotifications(t *testing.T) {
 		}
 		r.phone.Processes.SetMemoryLevel(1)
 		in, err := ch.Next(ctx)
-		if err != nil || in.Type != dtx.Dispatch || in.Selector != eventMemory || in.ExpectsReply {
-			t.Fatalf("%+v, %v", in, err)
-		}
+		wantEvent(t, in, err, eventMemory)
 		quiet()
 		if err := ch.Send(ctx, selMemoryNotes, int64(0)); err != nil {
 			t.Fatal(err)
@@ -158,14 +184,14 @@ func TestForeignNotifications(t *testing.T) {
 				continue
 			}
 			in, err := ch.Next(ctx)
-			if err != nil || in.Type != dtx.Dispatch || in.Selector != eventApp {
-				t.Fatalf("%+v, %v", in, err)
-			}
+			wantEvent(t, in, err, eventApp)
 			args, err := in.Args()
 			d, _ := args.At(0).(nskeyed.Dict)
 			id, _ := d.String("displayID")
-			if told[id] || err != nil {
-				t.Errorf("%s comes twice, %v", id, err)
+			if err != nil {
+				t.Errorf("arguments: %v", err)
+			} else if told[id] {
+				t.Errorf("%s comes twice", id)
 			}
 			told[id] = true
 		}

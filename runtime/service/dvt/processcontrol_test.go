@@ -24,8 +24,11 @@ func wantOutput(t *testing.T, p *Process, want ...string) {
 		if err != nil {
 			t.Fatalf("output: %v, want %q", err, text)
 		}
-		if out.Text != text || out.PID != p.PID {
-			t.Fatalf("output %+v, want %q of process %d", out, text, p.PID)
+		if out.Text != text {
+			t.Fatalf("output %q, want %q", out.Text, text)
+		}
+		if out.PID != p.PID {
+			t.Fatalf("output of process %d, want %d", out.PID, p.PID)
 		}
 		if out.MachTime == 0 {
 			t.Fatalf("output %+v has no time", out)
@@ -57,11 +60,15 @@ func TestStart(t *testing.T) {
 		defer p.Close()
 		wantOutput(t, p, "ShopDemo: launched with 2 arguments\n", "ShopDemo: argument 1: -x\n",
 			"ShopDemo: argument 2: y z\n", "ShopDemo: environment MODE=test\n")
-		if pid, err := r.PIDOf(ctx, "com.example.shop"); pid != p.PID || err != nil {
-			t.Errorf("process %d, %v, want %d", pid, err, p.PID)
+		if pid, err := r.PIDOf(ctx, "com.example.shop"); err != nil {
+			t.Errorf("PIDOf: %v", err)
+		} else if pid != p.PID {
+			t.Errorf("PIDOf = %v, want %v", pid, p.PID)
 		}
-		if ok, err := r.IsRunning(ctx, p.PID); !ok || err != nil {
-			t.Errorf("running: %v, %v", ok, err)
+		if ok, err := r.IsRunning(ctx, p.PID); err != nil {
+			t.Errorf("IsRunning: %v", err)
+		} else if !ok {
+			t.Error("IsRunning = false for a running process")
 		}
 		// Another process of the same session also writes output.
 		q, err := r.Start(ctx, "com.example.reader", LaunchOptions{})
@@ -98,8 +105,10 @@ func TestStart(t *testing.T) {
 			}
 		}
 		wantEnd(t, q, 15)
-		if pid, err := r.PIDOf(ctx, "com.example.shop"); pid != 0 || err != nil {
-			t.Errorf("process %d, %v, after its end", pid, err)
+		if pid, err := r.PIDOf(ctx, "com.example.shop"); err != nil {
+			t.Errorf("PIDOf after the end: %v", err)
+		} else if pid != 0 {
+			t.Errorf("PIDOf after the end = %v, want 0", pid)
 		}
 	})
 }
@@ -123,9 +132,10 @@ func TestSuspended(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantOutput(t, p, "ShopDemo: launched with 0 arguments\n")
-		if err := r.Suspend(ctx, p.PID); err != nil ||
-			r.phone.Processes.State(p.PID) != processes.Suspended {
-			t.Errorf("%v, %v", r.phone.Processes.State(p.PID), err)
+		if err := r.Suspend(ctx, p.PID); err != nil {
+			t.Errorf("Suspend: %v", err)
+		} else if r.phone.Processes.State(p.PID) != processes.Suspended {
+			t.Errorf("state %v, want %v", r.phone.Processes.State(p.PID), processes.Suspended)
 		}
 		old := p.PID
 		pid, err := r.Launch(ctx, "com.example.shop",
@@ -140,16 +150,22 @@ func TestSuspended(t *testing.T) {
 			t.Errorf("state %v, want Background", got)
 		}
 		wantEnd(t, p, 9)
-		if again, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); again != pid ||
-			err != nil {
-			t.Errorf("launched while running: %d, %v, want %d", again, err, pid)
+		if again, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); err != nil {
+			t.Errorf("Launch of a running app: %v", err)
+		} else if again != pid {
+			t.Errorf("Launch of a running app = %v, want %v", again, pid)
 		}
-		if ok, err := r.DisableMemoryLimits(ctx, pid); !ok || err != nil ||
-			!r.phone.Processes.MemoryUnlimited(pid) {
-			t.Errorf("memory limits: %v, %v", ok, err)
+		if ok, err := r.DisableMemoryLimits(ctx, pid); err != nil {
+			t.Errorf("DisableMemoryLimits: %v", err)
+		} else if !ok {
+			t.Error("DisableMemoryLimits = false")
+		} else if !r.phone.Processes.MemoryUnlimited(pid) {
+			t.Errorf("the memory of process %d is still limited", pid)
 		}
-		if ok, err := r.DisableMemoryLimits(ctx, old); ok || err != nil {
-			t.Errorf("memory limits of a dead process: %v, %v", ok, err)
+		if ok, err := r.DisableMemoryLimits(ctx, old); err != nil {
+			t.Errorf("DisableMemoryLimits of a dead process: %v", err)
+		} else if ok {
+			t.Error("DisableMemoryLimits of a dead process = true")
 		}
 		// A session receives the events of a process that it observes, even if another
 		// session launched it.
@@ -183,19 +199,28 @@ func TestLaunchRefused(t *testing.T) {
 			t.Fatalf("Launch: %v is not an *Error", err)
 		}
 		ns := e.Remote()
-		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" || ns.Code != 1 {
-			t.Errorf("refused with %s %d", ns.Domain, ns.Code)
+		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" {
+			t.Errorf("refusal: Domain = %q, want %q", ns.Domain,
+				"com.apple.dt.deviceprocesscontrolservice")
 		}
-		if u := ns.Underlying(); u.Domain != "FBSOpenApplicationErrorDomain" || u.Code != 4 {
-			t.Errorf("refused because of %s %d", u.Domain, u.Code)
+		if ns.Code != 1 {
+			t.Errorf("refusal: Code = %v, want 1", ns.Code)
+		}
+		u := ns.Underlying()
+		if u.Domain != "FBSOpenApplicationErrorDomain" {
+			t.Errorf("cause: Domain = %q, want %q", u.Domain, "FBSOpenApplicationErrorDomain")
+		}
+		if u.Code != 4 {
+			t.Errorf("cause: Code = %v, want 4", u.Code)
 		}
 		if reason, _ := ns.UserInfo.String("NSLocalizedFailureReason"); !strings.Contains(reason,
 			`"com.example.none" is unknown`) {
 			t.Errorf("reason %q", reason)
 		}
-		if p, err := r.Start(ctx, "com.example.none", LaunchOptions{}); p != nil ||
-			!errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("started %v, %v", p, err)
+		if p, err := r.Start(ctx, "com.example.none", LaunchOptions{}); p != nil {
+			t.Errorf("Start = %v, want nil", p)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Start: %v, want %v", err, fs.ErrNotExist)
 		}
 		for name, c := range map[string]struct{ got, want error }{
 			"kill":        {r.Kill(ctx, 99_999), fs.ErrNotExist},
@@ -206,18 +231,25 @@ func TestLaunchRefused(t *testing.T) {
 			"resume":      {r.Resume(ctx, 99_999), fs.ErrNotExist},
 			"suspend":     {r.Suspend(ctx, 99_999), fs.ErrNotExist},
 		} {
-			if !errors.Is(c.got, c.want) || !errors.Is(c.got, dtx.ErrRemote) {
+			if !errors.Is(c.got, c.want) {
 				t.Errorf("%s: %v, want %v", name, c.got, c.want)
 			}
+			if !errors.Is(c.got, dtx.ErrRemote) {
+				t.Errorf("%s: %v, want %v", name, c.got, dtx.ErrRemote)
+			}
 		}
-		if p, err := r.Observe(ctx, 99_999); p != nil || !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("observe: %v, %v", p, err)
+		if p, err := r.Observe(ctx, 99_999); p != nil {
+			t.Errorf("Observe = %v, want nil", p)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Observe: %v, want %v", err, fs.ErrNotExist)
 		}
 		r.phone.Screen.SetPasscode(true)
 		r.phone.Screen.Lock()
 		if _, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); !errors.Is(err,
-			ErrLocked) || errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("on a locked phone: %v", err)
+			ErrLocked) {
+			t.Errorf("Launch on a locked phone: %v, want %v", err, ErrLocked)
+		} else if errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Launch on a locked phone: %v matches fs.ErrNotExist", err)
 		}
 		synctest.Wait()
 		if r.open != 1 {
@@ -241,9 +273,13 @@ func TestLaunchArguments(t *testing.T) {
 		}
 		return int64(77), err
 	})})
-	if pid, err := s.Launch(t.Context(), "a.b",
-		LaunchOptions{Env: map[string]string{"B": "", "A": "1"}}); pid != 77 || err != nil {
-		t.Fatal(pid, err)
+	pid, err := s.Launch(t.Context(), "a.b",
+		LaunchOptions{Env: map[string]string{"B": "", "A": "1"}})
+	if err != nil {
+		t.Fatalf("Launch: %v", err)
+	}
+	if pid != 77 {
+		t.Fatalf("Launch = %v, want 77", pid)
 	}
 	want := []any{"", "a.b", nskeyed.Dict{{Key: "A", Value: "1"}, {Key: "B", Value: ""}}, []any{},
 		nskeyed.Dict{{Key: "KillExisting", Value: false}, {Key: "StartSuspendedKey", Value: false}}}
@@ -251,8 +287,10 @@ func TestLaunchArguments(t *testing.T) {
 		if a.Kind != dtx.ArgBuffer {
 			t.Errorf("argument %d has the kind %v", i, a.Kind)
 		}
-		if v, err := nskeyed.Decode(a.Bytes); err != nil || !reflect.DeepEqual(v, want[i]) {
-			t.Errorf("argument %d is %v, %v, want %v", i, v, err, want[i])
+		if v, err := nskeyed.Decode(a.Bytes); err != nil {
+			t.Errorf("argument %d: %v", i, err)
+		} else if !reflect.DeepEqual(v, want[i]) {
+			t.Errorf("argument %d = %v, want %v", i, v, want[i])
 		}
 	}
 	if _, err := s.DisableMemoryLimits(t.Context(), 5); err != nil {
@@ -263,7 +301,8 @@ func TestLaunchArguments(t *testing.T) {
 	}
 }
 
-// TestForeignLaunch launches apps as other clients do, and checks the events.
+// TestForeignLaunch launches apps without the client of this package, and checks the
+// events.
 func TestForeignLaunch(t *testing.T) {
 	for name, c := range map[string]struct {
 		options dtx.Options
@@ -285,19 +324,22 @@ func TestForeignLaunch(t *testing.T) {
 						{Key: "__" + optionBackground, Value: int64(1)},
 					})
 				pid, _ := v.(int64)
-				if pid <= 0 || err != nil ||
-					r.phone.Processes.State(int(pid)) != processes.Background {
-					t.Fatalf("%v, %v", v, err)
+				if err != nil {
+					t.Fatalf("launch: %v", err)
+				}
+				if pid <= 0 {
+					t.Fatalf("launch = %v, want a PID", v)
+				}
+				if r.phone.Processes.State(int(pid)) != processes.Background {
+					t.Fatalf("state %v, want %v", r.phone.Processes.State(int(pid)),
+						processes.Background)
 				}
 				for _, text := range []string{
 					"ShopDemo: launched with 0 arguments\n",
 					"ShopDemo: environment NSUnbufferedIO=YES\n",
 				} {
 					in, err := ch.Next(ctx)
-					if err != nil || in.Type != dtx.Dispatch || in.Selector != eventOutput ||
-						in.ExpectsReply {
-						t.Fatalf("%+v, %v", in, err)
-					}
+					wantEvent(t, in, err, eventOutput)
 					args, err := dtx.DecodeArgs(in.Aux)
 					if err != nil {
 						t.Fatal(err)
@@ -305,9 +347,14 @@ func TestForeignLaunch(t *testing.T) {
 					if len(args) != 3 {
 						t.Fatalf("arguments %+v, want three", args)
 					}
-					if args[0].Kind != dtx.ArgBuffer || args[1].Kind != dtx.ArgInt32 ||
-						args[2].Kind != dtx.ArgInt64 {
-						t.Errorf("arguments %+v do not have the kinds of the device", args)
+					if args[0].Kind != dtx.ArgBuffer {
+						t.Errorf("args[0].Kind = %v, want %v", args[0].Kind, dtx.ArgBuffer)
+					}
+					if args[1].Kind != dtx.ArgInt32 {
+						t.Errorf("args[1].Kind = %v, want %v", args[1].Kind, dtx.ArgInt32)
+					}
+					if args[2].Kind != dtx.ArgInt64 {
+						t.Errorf("args[2].Kind = %v, want %v", args[2].Kind, dtx.ArgInt64)
 					}
 					if args[1].Bits != uint64(pid) {
 						t.Errorf("process %d, want %d", args[1].Bits, pid)
@@ -333,12 +380,12 @@ func TestForeignLaunch(t *testing.T) {
 					return
 				}
 				in, err := ch.Next(ctx)
-				if err != nil || in.Selector != eventTerminated {
-					t.Fatalf("%+v, %v", in, err)
-				}
-				if args, err := in.Args(); !reflect.DeepEqual(args, dtx.Args{pid, nil, int64(9)}) ||
-					err != nil {
-					t.Errorf("arguments %v, %v", args, err)
+				wantEvent(t, in, err, eventTerminated)
+				want := dtx.Args{pid, nil, int64(9)}
+				if args, err := in.Args(); err != nil {
+					t.Errorf("arguments: %v", err)
+				} else if !reflect.DeepEqual(args, want) {
+					t.Errorf("arguments %v, want %v", args, want)
 				}
 			})
 		})

@@ -14,15 +14,18 @@ func TestScreenshot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if img, err := png.Decode(bytes.NewReader(home)); err != nil ||
-			img.Bounds() != image.Rect(0, 0, 1206, 2622) {
-			t.Errorf("%v, %v", img, err)
+		if img, err := png.Decode(bytes.NewReader(home)); err != nil {
+			t.Errorf("Decode: %v", err)
+		} else if img.Bounds() != image.Rect(0, 0, 1206, 2622) {
+			t.Errorf("bounds %v, want 1206 by 2622", img.Bounds())
 		}
 		if _, err := r.Launch(t.Context(), "com.example.shop", LaunchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if app, err := r.Screenshot(t.Context()); bytes.Equal(app, home) || err != nil {
-			t.Errorf("an app does not show: %v", err)
+		if app, err := r.Screenshot(t.Context()); err != nil {
+			t.Errorf("Screenshot: %v", err)
+		} else if bytes.Equal(app, home) {
+			t.Error("an app does not change the picture")
 		}
 	})
 }
@@ -50,8 +53,10 @@ func BenchmarkScreenshot3MB(b *testing.B) {
 	b.SetBytes(int64(len(picture)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if got, err := r.Screenshot(b.Context()); len(got) != len(picture) || err != nil {
-			b.Fatal(len(got), err)
+		if got, err := r.Screenshot(b.Context()); err != nil {
+			b.Fatalf("Screenshot: %v", err)
+		} else if len(got) != len(picture) {
+			b.Fatalf("%d bytes, want %d", len(got), len(picture))
 		}
 	}
 }

@@ -66,7 +66,8 @@ func (t *tap) configure(_ context.Context, args dtx.Args) (any, error) {
 	c.procs, c.system = columns(procs, processAttributes), columns(system, systemAttributes)
 	flag, _ := d.Get("cpuUsage")
 	c.cpu, _ = dtx.Args{flag}.Bool(0)
-	// Some hosts set the period in one key and a small number in the other.
+	// pymobiledevice3 sends the period in sampleInterval and 1 in ur. go-ios sends it in
+	// ur and always 500 ms in sampleInterval.
 	update, _ := d.Real("ur")
 	sample, _ := d.Real("sampleInterval")
 	if wanted := max(update*float64(time.Millisecond), sample); wanted > 0 {

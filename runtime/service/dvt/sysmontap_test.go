@@ -24,8 +24,14 @@ import (
 // process.
 func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
 	r.t.Helper()
-	if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 {
-		r.t.Errorf("%d CPUs, %d enabled, %d cores, want 6", s.CPUs, s.EnabledCPUs, len(s.Cores))
+	if s.CPUs != 6 {
+		r.t.Errorf("%d CPUs, want 6", s.CPUs)
+	}
+	if s.EnabledCPUs != 6 {
+		r.t.Errorf("%d enabled CPUs, want 6", s.EnabledCPUs)
+	}
+	if len(s.Cores) != 6 {
+		r.t.Errorf("%d cores, want 6", len(s.Cores))
 	}
 	if s.Load == nil {
 		r.t.Fatalf("no load in %+v", s)
@@ -48,8 +54,11 @@ func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
 	for _, p := range s.Processes {
 		pid, _ := p.Int("pid")
 		name, ok := p.String("name")
-		if !ok || int(pid) != p.PID {
-			r.t.Errorf("process %d: pid = %d, %v", p.PID, pid, ok)
+		if !ok {
+			r.t.Errorf("process %d: the name is not text", p.PID)
+		}
+		if int(pid) != p.PID {
+			r.t.Errorf("process %d: pid = %d", p.PID, pid)
 		}
 		if name == "" {
 			r.t.Errorf("process %d has no name", p.PID)
@@ -91,10 +100,13 @@ func TestSysmon(t *testing.T) {
 				t.Errorf("sample %d comes after %v", i, d)
 			}
 			loads[r.wantSample(s, app, i == 0)] = true
-			if last != nil && (s.Start != last.End || s.End-s.Start != 24_000_000) {
-				t.Errorf("from %d to %d, after %d", s.Start, s.End, last.End)
-			}
 			if last != nil {
+				if s.Start != last.End {
+					t.Errorf("sample %d starts at %d, want %d", i, s.Start, last.End)
+				}
+				if took := s.End - s.Start; took != 24_000_000 {
+					t.Errorf("sample %d of %d ticks, want 24000000", i, took)
+				}
 				a, _ := last.System.Int("diskBytesRead")
 				if b, _ := s.System.Int("diskBytesRead"); b < a {
 					t.Errorf("%d bytes read after %d", b, a)
@@ -110,9 +122,11 @@ func TestSysmon(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := m.Next(ctx)
-		if err != nil ||
-			slices.ContainsFunc(s.Processes, func(p ProcessRow) bool { return p.PID == app }) {
-			t.Errorf("%v, or a dead process", err)
+		if err != nil {
+			t.Errorf("Next: %v", err)
+		} else if slices.ContainsFunc(s.Processes,
+			func(p ProcessRow) bool { return p.PID == app }) {
+			t.Errorf("process %d is in a sample after its end", app)
 		}
 		for range 2 {
 			if err := m.Close(); err != nil {
@@ -139,8 +153,11 @@ func TestSysmonConfig(t *testing.T) {
 		begun := time.Now()
 		for range 3 {
 			s, err := m.Next(ctx)
-			if err != nil || s.System != nil {
-				t.Fatalf("%+v, %v", s, err)
+			if err != nil {
+				t.Fatalf("Next: %v", err)
+			}
+			if s.System != nil {
+				t.Fatalf("System = %+v, want nil", s.System)
 			}
 			for _, p := range s.Processes {
 				model, _ := r.phone.Processes.Find(p.PID)
@@ -198,13 +215,17 @@ func TestSysmonConfig(t *testing.T) {
 	})
 }
 
-// wantRows checks the values that other clients read from a sample of pid and name.
+// wantRows checks the values that clients other than this package read from a sample of
+// pid and name.
 func wantRows(t *testing.T, in *dtx.Incoming) {
 	t.Helper()
 	v, err := in.Object()
 	rows, _ := v.([]any)
-	if len(rows) != 2 || err != nil {
-		t.Fatalf("%v, %v", v, err)
+	if err != nil {
+		t.Fatalf("sample: %v", err)
+	}
+	if len(rows) != 2 {
+		t.Fatalf("%d rows, want 2", len(rows))
 	}
 	head := rows[0].(nskeyed.Dict)
 	load, _ := head.Dict("SystemCPUUsage")
@@ -213,18 +234,36 @@ func wantRows(t *testing.T, in *dtx.Incoming) {
 	enabled, _ := head.Uint("EnabledCPUs")
 	end, _ := head.Uint("EndMachAbsTime")
 	kind, _ := head.Uint("Type")
-	if !ok || total <= 0 || count != 6 || enabled != 6 || end == 0 || kind != 33 {
-		t.Errorf("first row %v", head)
+	if !ok {
+		t.Errorf("first row %v has no load", head)
+	}
+	if total <= 0 {
+		t.Errorf("total load %v, want more than 0", total)
+	}
+	if count != 6 {
+		t.Errorf("CPUCount = %d, want 6", count)
+	}
+	if enabled != 6 {
+		t.Errorf("EnabledCPUs = %d, want 6", enabled)
+	}
+	if end == 0 {
+		t.Error("EndMachAbsTime = 0")
+	}
+	if kind != 33 {
+		t.Errorf("Type = %d, want 33", kind)
 	}
 	procs, _ := rows[1].(nskeyed.Dict).Dict("Processes")
 	for _, p := range procs {
-		if _, ok := p.Key.(int64); !ok || len(p.Value.([]any)) != 2 {
-			t.Errorf("process %v", p)
+		if _, ok := p.Key.(int64); !ok {
+			t.Errorf("key %v of a process is not an int64", p.Key)
+		} else if len(p.Value.([]any)) != 2 {
+			t.Errorf("process %v has %d values, want 2", p.Key, len(p.Value.([]any)))
 		}
 	}
 }
 
-// TestForeignSysmon takes samples message by message, as other clients do.
+// TestForeignSysmon takes samples message by message, without the client of this
+// package.
 func TestForeignSysmon(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -254,8 +293,11 @@ func TestForeignSysmon(t *testing.T) {
 		if err := errors.Join(err1, err2); err != nil {
 			t.Error(err)
 		}
-		if in.Type != dtx.Object || in.ExpectsReply {
-			t.Errorf("type %v, expects reply: %v", in.Type, in.ExpectsReply)
+		if in.Type != dtx.Object {
+			t.Errorf("type %v, want %v", in.Type, dtx.Object)
+		}
+		if in.ExpectsReply {
+			t.Error("the first message expects a reply")
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("first message %+v, want %+v", got, want)
@@ -266,8 +308,11 @@ func TestForeignSysmon(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if in.Type != dtx.Data || in.ExpectsReply {
-				t.Fatalf("type %v, expects reply: %v", in.Type, in.ExpectsReply)
+			if in.Type != dtx.Data {
+				t.Fatalf("type %v, want %v", in.Type, dtx.Data)
+			}
+			if in.ExpectsReply {
+				t.Fatal("a sample expects a reply")
 			}
 			if !bytes.HasPrefix(in.Payload, []byte("bplist00")) {
 				t.Fatalf("payload %.20q is not a binary property list", in.Payload)
@@ -293,8 +338,10 @@ func TestForeignSysmon(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []dtx.Type{dtx.Object, dtx.Data} {
-				if in, err := ch.Next(ctx); err != nil || in.Type != want {
-					t.Errorf("%+v, %v, want %v", in, err, want)
+				if in, err := ch.Next(ctx); err != nil {
+					t.Errorf("Next: %v", err)
+				} else if in.Type != want {
+					t.Errorf("type %v, want %v", in.Type, want)
 				}
 			}
 		}
@@ -314,12 +361,16 @@ func TestSysmonSlow(t *testing.T) {
 		if m.Dropped() == 0 {
 			t.Error("no event was dropped")
 		}
-		if n, bytes := m.queue.Waiting(); n > feedLimit || bytes > feedBytes {
-			t.Errorf("%d events of %d bytes wait", n, bytes)
+		if n, bytes := m.queue.Waiting(); n > feedLimit {
+			t.Errorf("%d events wait, want at most %d", n, feedLimit)
+		} else if bytes > feedBytes {
+			t.Errorf("%d bytes wait, want at most %d", bytes, feedBytes)
 		}
 		s, err := m.Next(t.Context())
-		if err != nil || s.End-s.Start != 24_000_000 {
-			t.Errorf("%+v, %v", s, err)
+		if err != nil {
+			t.Errorf("Next: %v", err)
+		} else if s.End-s.Start != 24_000_000 {
+			t.Errorf("a sample of %d ticks, want 24000000", s.End-s.Start)
 		}
 	})
 }
@@ -372,180 +423,4 @@ func TestStalledHost(t *testing.T) {
 		}
 		c.Close()
 	})
-}
-
-// testTap returns a Sysmon without a connection, for tests of parse.
-func testTap() *Sysmon {
-	return &Sysmon{
-		procs:  newAttributes([]string{"pid", "name"}),
-		system: newAttributes([]string{"threadCount"}),
-	}
-}
-
-func TestParseSamples(t *testing.T) {
-	t.Parallel()
-	load := nskeyed.Dict{{Key: "CPU_TotalLoad", Value: 13.0}, {Key: "CPU_NiceLoad", Value: 0.0}}
-	head := nskeyed.Dict{
-		{Key: "CPUCount", Value: int64(2)}, {Key: "SystemCPUUsage", Value: load},
-		{Key: "System", Value: []any{int64(5)}},
-	}
-	procs := nskeyed.Dict{
-		{Key: "EndMachAbsTime", Value: uint64(1 << 63)},
-		{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: []any{int64(7)}}}},
-	}
-	list, err := testTap().parse([]any{head, procs, head, procs, procs})
-	if err != nil || len(list) != 3 {
-		t.Fatalf("%d samples, %v, want 3", len(list), err)
-	}
-	s := list[1]
-	if s.CPUs != 2 {
-		t.Errorf("%d CPUs, want 2", s.CPUs)
-	}
-	if s.Load.Total != 13 || s.Load.Nice != 0 || s.Load.User != -1 {
-		t.Errorf("load %+v, want a total of 13, nice 0 and user -1", s.Load)
-	}
-	if s.End != 1<<63 {
-		t.Errorf("end %d, want 1<<63", s.End)
-	}
-	if len(s.Processes) != 1 {
-		t.Fatalf("processes %+v, want one", s.Processes)
-	}
-	if n, ok := s.Processes[0].Int("pid"); n != 7 || !ok {
-		t.Errorf("pid %d, %v", n, ok)
-	}
-	if v := s.Processes[0].Get("name"); v != nil { // the row is too short
-		t.Errorf("name %v", v)
-	}
-	if list[2].Load != nil || list[2].System != nil {
-		t.Errorf("%+v", list[2])
-	}
-	for name, v := range map[string]any{
-		"row":  []any{"x"},
-		"core": []any{nskeyed.Dict{{Key: "PerCPUUsage", Value: []any{1.0}}}},
-		"pid": []any{
-			nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: "7", Value: []any{}}}}},
-		},
-		"process": []any{
-			nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: "x"}}}},
-		},
-	} {
-		// The bad row is left out. The sample before it and the following rows are
-		// kept.
-		rows := slices.Concat([]any{head}, v.([]any), []any{procs})
-		list, err := testTap().parse(rows)
-		if !errors.Is(err, ErrProtocol) {
-			t.Errorf("%s: %v, want ErrProtocol", name, err)
-		}
-		if len(list) == 0 || list[0].CPUs != 2 || list[0].Load == nil {
-			t.Errorf("%s: the first row is lost: %+v", name, list)
-		}
-		if n := len(list); n == 0 || len(list[n-1].Processes) != 1 {
-			t.Errorf("%s: the last row is lost: %+v", name, list)
-		}
-		if list, err := testTap().parse(v); len(list) != 0 || !errors.Is(err, ErrProtocol) {
-			t.Errorf("%s alone: %v, %v", name, list, err)
-		}
-	}
-	for _, v := range []any{nil, nskeyed.TapMessage{}, nskeyed.Dict{}, "x", []any{}} {
-		if list, err := testTap().parse(v); len(list) != 0 || err != nil {
-			t.Errorf("%v: %v, %v", v, list, err)
-		}
-	}
-}
-
-// sampleBytes returns a sample of a phone as it is sent.
-func sampleBytes(t testing.TB) []byte {
-	p := phonetest.New(t, phone.Options{})
-	c := tapConfig{
-		cpu: true, procs: columns(tableNames(processAttributes), processAttributes),
-		system: columns(tableNames(systemAttributes), systemAttributes),
-	}
-	u := p.Usage.Measure()
-	b, err := nskeyed.Encode(c.rows(&u, 0, false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func tableNames[T any](table []attribute[T]) []string {
-	var names []string
-	for _, a := range table {
-		names = append(names, a.name)
-	}
-	return names
-}
-
-// FuzzEvents decodes arbitrary data as samples, outputs and notifications.
-func FuzzEvents(f *testing.F) {
-	f.Add(sampleBytes(f))
-	for _, v := range []any{
-		[]any{nskeyed.Dict{
-			{Key: "Processes", Value: nskeyed.Dict{{Key: int64(1), Value: []any{nskeyed.Null{}}}}},
-		}},
-		nskeyed.Dict{{Key: "pid", Value: int64(1)}, {Key: "timestamp", Value: nskeyed.Date(1e300)}},
-		nskeyed.Dict{
-			{Key: "identifier", Value: "x"}, {Key: "profiles", Value: []any{nskeyed.Dict{}}},
-		},
-	} {
-		b, err := nskeyed.Encode(v)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := classes().Decode(b)
-		if err != nil {
-			return
-		}
-		list, _ := testTap().parse(v)
-		for _, s := range list {
-			for _, p := range s.Processes {
-				p.Get("name")
-			}
-			if s.System != nil {
-				s.System.Real("threadCount")
-			}
-		}
-		if d, ok := v.(nskeyed.Dict); ok {
-			parseNotification(eventApp, d)
-			_, _ = parseProcess(d)
-			_, _ = parseCondition(t.Context(), d)
-			_, _ = nameList(d, "procAttrs")
-			matches(d, d)
-			launchSpec(dtx.Args{"", "x", d, []any{}, d})
-		}
-	})
-}
-
-func BenchmarkSampleDecode(b *testing.B) {
-	bytes := sampleBytes(b)
-	m := &Sysmon{
-		procs:  newAttributes(tableNames(processAttributes)),
-		system: newAttributes(tableNames(systemAttributes)),
-	}
-	b.SetBytes(int64(len(bytes)))
-	b.ReportAllocs()
-	for b.Loop() {
-		v, err := classes().Decode(bytes)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if list, err := m.parse(v); len(list) != 1 || err != nil {
-			b.Fatal(list, err)
-		}
-	}
-}
-
-func BenchmarkSampleEncode(b *testing.B) {
-	p := phonetest.New(b, phone.Options{})
-	c := tapConfig{cpu: true, procs: columns(tableNames(processAttributes), processAttributes)}
-	b.ReportAllocs()
-	for b.Loop() {
-		u := p.Usage.Measure()
-		if _, err := nskeyed.Encode(c.rows(&u, 0, false)); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
