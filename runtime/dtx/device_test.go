@@ -331,8 +331,8 @@ func TestServeEnds(t *testing.T) {
 	})
 }
 
-// TestCapabilitiesFirst checks what hosts rely on: the device speaks first, with
-// id 1, even if a request is there already.
+// TestCapabilitiesFirst checks that the first message of the device has the
+// capabilities and the id 1, even if a request has already arrived.
 func TestCapabilitiesFirst(t *testing.T) {
 	for name, hold := range map[string]time.Duration{"at once": 0, "held": 200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {

@@ -119,10 +119,11 @@ func TestDecodeRefusals(t *testing.T) {
 	}
 }
 
-// TestOddHeaders accepts what some peers send.
+// TestOddHeaders decodes headers that differ from those of recent devices.
 func TestOddHeaders(t *testing.T) {
 	t.Parallel()
-	// One host repeats in the type that it expects a reply; iOS 10 sends 0x1003.
+	// A peer may set the old flag for "expects a reply" in the type: 0x1002. iOS 10 sends
+	// 0x1003.
 	b := patched(Append(nil, &Message{ID: 1, ExpectsReply: true, Payload: []byte("x")}), 32, 0x1002,
 		28, 0xFFFFFFFF)
 	m, _, err := Decode(b)

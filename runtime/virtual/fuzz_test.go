@@ -267,12 +267,11 @@ func FuzzClients(f *testing.F) {
 				go fuzztest.Say(there, said)
 				call(ctx, t, here)
 				here.Close()
-				if t.Failed() || ctx.Err() != nil {
-					t.Fatalf(
-						"%s: the call does not end, or not with its error (%v)",
-						name,
-						ctx.Err(),
-					)
+				if t.Failed() {
+					t.Fatalf("%s: the call does not end with its error", name)
+				}
+				if err := ctx.Err(); err != nil {
+					t.Fatalf("%s: the call does not end: %v", name, err)
 				}
 			}
 		}
