@@ -240,7 +240,6 @@ func compare(t *testing.T, when string, before, after held) {
 	}
 	if after.descriptors > before.descriptors {
 		t.Errorf("%s: %d descriptors, before %d", when, after.descriptors, before.descriptors)
-		buf := make([]byte, 1<<20)
 	}
 	if after.heap > before.heap+heapGrowth {
 		t.Errorf("%s: heap of %d bytes, before %d", when, after.heap, before.heap)

@@ -38,7 +38,7 @@ func TestDeadAddress(t *testing.T) {
 		t.Errorf("At(%s) = %v beside an error", at, d)
 	}
 	if !errors.As(err, &e) {
-		t.Errorf("At(%s): %v, want a *device.Error", at, err)
+		t.Fatalf("At(%s): %v, want a *device.Error", at, err)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("At(%s): %v, want a refused connection", at, err)
@@ -126,9 +126,10 @@ func TestDirect(t *testing.T) {
 	if len(ambiguous.Matches) != 2 {
 		t.Errorf("Find among two: %v, want two matches", ambiguous.Matches)
 	}
-	if text := err.Error(); !strings.Contains(text, one.UDID()) || !strings.Contains(text,
-		two.UDID()) {
-		t.Errorf("Find among two: %v, want both UDIDs in it", err)
+	for _, m := range []*virtual.Machine{one, two} {
+		if !strings.Contains(err.Error(), m.UDID()) {
+			t.Errorf("Find among two: %v, want %s in it", err, m.UDID())
+		}
 	}
 	// The first list goes: the other one of the same device is as good.
 	told = told[1:2]
@@ -270,10 +271,10 @@ func TestKnownRoutes(t *testing.T) {
 		t.Fatalf("routes are %+v, want two", routes)
 	}
 	if !routes[1].Up {
-		t.Errorf("the first route is not up: %+v", routes[0])
+		t.Errorf("the second route is not up: %+v", routes[1])
 	}
 	if routes[1].Route.Via != device.ViaRemoted {
-		t.Errorf("the first route is by %v, want remoted", routes[0].Route.Via)
+		t.Errorf("the second route is by %v, want remoted", routes[1].Route.Via)
 	}
 }
 

@@ -312,7 +312,7 @@ func TestTurns(t *testing.T) {
 		hold = make(chan struct{})
 		defer close(hold)
 		begin := time.Now()
-		_, err = c.Invoke(t.Context(), "slow", nil)
+		_, err := c.Invoke(t.Context(), "slow", nil)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Invoke: %v, want DeadlineExceeded", err)
 		}

@@ -137,8 +137,8 @@ func TestSysdiagnoseLeft(t *testing.T) {
 		}
 		begun, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{})
 		r.check(err)
-		n, err = begun.Read(ctx, make([]byte, 10))
-		if n == 0 {
+		count, err := begun.Read(ctx, make([]byte, 10))
+		if count == 0 {
 			t.Error("Read = 0 bytes")
 		}
 		if err != nil {
@@ -148,7 +148,7 @@ func TestSysdiagnoseLeft(t *testing.T) {
 		stuck, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{})
 		r.check(err)
 		failure := errors.New("disk full")
-		n, err = stuck.Copy(ctx, failing{failure})
+		n, err := stuck.Copy(ctx, failing{failure})
 		if n != 0 {
 			t.Errorf("Copy = %d bytes, want 0", n)
 		}

@@ -63,11 +63,11 @@ func TestBadEvents(t *testing.T) {
 				t.Errorf("StreamProcesses: %v", err)
 				return
 			}
-			var ids []int64
+			var ids []int
 			for _, p := range list {
 				ids = append(ids, p.PID)
 			}
-			if want := []int64{1, 2}; !slices.Equal(ids, want) {
+			if want := []int{1, 2}; !slices.Equal(ids, want) {
 				t.Errorf("StreamProcesses = %v, want %v", ids, want)
 			}
 			if n := a.Malformed(); n != 1 {
@@ -147,11 +147,11 @@ func TestStreams(t *testing.T) {
 		if err != nil {
 			t.Fatalf("StreamProcesses: %v", err)
 		}
-		var ids []int64
+		var ids []int
 		for _, p := range list {
 			ids = append(ids, p.PID)
 		}
-		if want := []int64{1, 2, 3}; !slices.Equal(ids, want) {
+		if want := []int{1, 2, 3}; !slices.Equal(ids, want) {
 			t.Errorf("StreamProcesses = %v, want %v", ids, want)
 		}
 		// The device reports an error. The connection stays usable.

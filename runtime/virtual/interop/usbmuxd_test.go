@@ -187,8 +187,8 @@ func daemonRecords(t *testing.T, ctx context.Context, c *usbmux.Client, lockdown
 		if !reflect.DeepEqual(d, record) {
 			t.Errorf("%s: read %v, want %v", name, d, record)
 		}
-		if stored := readDict(t, filepath.Join(lockdown, id+".plist")); !reflect.DeepEqual(stored,
-			record) {
+		stored := readDict(t, filepath.Join(lockdown, id+".plist"))
+		if !reflect.DeepEqual(stored, record) {
 			t.Errorf("%s: the daemon stored %v, want %v", name, stored, record)
 		}
 	}
