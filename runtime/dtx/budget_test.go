@@ -15,7 +15,7 @@ import (
 )
 
 // TestBudget has hosts that send as much as they can to a device which answers nothing.
-// Together they get no more memory than the budget, and all of it comes back.
+// Together they take no more memory than the budget, and all of it is given back.
 func TestBudget(t *testing.T) {
 	const limit = 8 << 20
 	piece := make([]byte, 64<<10)
@@ -129,7 +129,7 @@ func TestBudgetComesBack(t *testing.T) {
 			if _, err := ch.Call(ctx, "refuse"); !errors.Is(err, ErrRemote) {
 				t.Errorf("refuse: %v", err)
 			}
-			// Refused by the reader, and an answer to nothing.
+			// The reader refuses these calls. The last message answers no call.
 			_, err = c.Control().Call(ctx, strings.Repeat("x", maxSelector))
 			if !errors.Is(err, ErrRemote) {
 				t.Errorf("unknown selector: %v", err)
@@ -142,7 +142,7 @@ func TestBudgetComesBack(t *testing.T) {
 			if err := c.enqueue(ctx, late, nil, false); err != nil {
 				t.Fatal(err)
 			}
-			// Closed with messages on it.
+			// The channel is closed while messages wait on it.
 			other := open(t, c, "x", ChannelOptions{})
 			if err := other.Send(ctx, "events"); err != nil {
 				t.Fatal(err)

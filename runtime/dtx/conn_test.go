@@ -13,8 +13,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// TestWire checks what a connection writes against the captures: the channel
-// request is theirs but for its id, the acknowledgement byte for byte.
+// TestWire compares what a connection writes with the captures. The request for a channel
+// differs only in its id, the acknowledgement not at all.
 func TestWire(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		c, p := peer(t, Options{})
@@ -225,8 +225,8 @@ func TestCallDeadline(t *testing.T) {
 	})
 }
 
-// TestSlowConsumer lets one channel overflow: it ends with an error and the peer
-// is told, the others go on.
+// TestSlowConsumer lets one channel overflow. This channel ends with an error and is
+// cancelled at the peer. The other channels still work.
 func TestSlowConsumer(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		c, p := peer(t, Options{Silent: true})
@@ -266,7 +266,7 @@ func TestSlowConsumer(t *testing.T) {
 		if _, err := slow.Call(ctx, "x"); !errors.Is(err, ErrOverflow) {
 			t.Errorf("Call: %v, want ErrOverflow", err)
 		}
-		// A message over the limit of bytes is taken alone, not beside another.
+		// A message over the limit of bytes is queued only if the queue is empty.
 		p.send(&Message{ID: 12, Channel: -2, Type: Data, Payload: make([]byte, 200)},
 			&Message{ID: 13, Channel: -2, Type: Data, Payload: []byte("y")})
 		if in := mustNext(t, other); len(in.Payload) != 200 {
@@ -390,8 +390,8 @@ func TestCloseUnblocks(t *testing.T) {
 	}
 }
 
-// TestBrokenMessages checks that a message which is wrong in itself costs that
-// message alone.
+// TestBrokenMessages checks that a malformed message is refused and the connection
+// stays open.
 func TestBrokenMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		_, p := peer(t, Options{Silent: true})
@@ -417,7 +417,7 @@ func TestBrokenMessages(t *testing.T) {
 		p.wantRefusal(p.read(), 20, 0)
 		p.send(call(t, Message{ID: 21, ExpectsReply: true}, selCancelChannel, "none"))
 		p.wantRefusal(p.read(), 21, 0)
-		// What expects no reply gets none, and a barrier is answered.
+		// A call that expects no reply is not answered. A barrier is.
 		p.send(call(t, Message{ID: 22}, "unknown"),
 			&Message{ID: 23, Type: Barrier, ExpectsReply: true})
 		m := p.read()

@@ -51,7 +51,7 @@ func TestControlChannel(t *testing.T) {
 	})
 }
 
-// TestBarrier asks for an answer after all that was sent before.
+// TestBarrier checks that a barrier is answered after all messages that were sent before.
 func TestBarrier(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		var log bytes.Buffer

@@ -243,8 +243,8 @@ func TestBothWays(t *testing.T) {
 	})
 }
 
-// TestLastWords checks that what a host asks for right before it leaves or
-// cancels the channel is done.
+// TestLastWords checks that the device handles the calls that a host made right before it
+// disconnected or cancelled the channel.
 func TestLastWords(t *testing.T) {
 	for _, cancel := range []bool{false, true} {
 		t.Run(fmt.Sprint("cancel ", cancel), func(t *testing.T) {
@@ -292,7 +292,7 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// TestServeEnds checks how Serve returns, and that it takes everything with it.
+// TestServeEnds checks the error of Serve, and that the connection is closed after it.
 func TestServeEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -362,8 +362,8 @@ func TestCapabilitiesFirst(t *testing.T) {
 	}
 }
 
-// TestHold checks that a device which holds back speaks when its time is over,
-// and copes with hosts that leave.
+// TestHold checks that a device with a Hold sends its capabilities after that time, and
+// that Serve returns if the host disconnects before.
 func TestHold(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		s := &Server{Hold: 200 * time.Millisecond}
@@ -394,7 +394,7 @@ func TestHold(t *testing.T) {
 }
 
 // TestManyConnections opens and closes connections, some in the middle of a
-// call. The bubble fails if a goroutine stays.
+// call. The bubble fails if a goroutine is left.
 func TestManyConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		s := &Server{Channels: map[string]func(*Channel) Handler{"x": service}}

@@ -39,7 +39,7 @@ func rsdOnly(t *testing.T, o virtual.Options) (*device.Device, *virtual.Machine)
 	return d, m
 }
 
-// TestPortsThere forwards to ports of a device that has no muxer and no
+// TestPortsThere connects and forwards to ports of a device that has no muxer and no
 // lockdown outside of its tunnel.
 func TestPortsThere(t *testing.T) {
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestPortsThere(t *testing.T) {
 	if fw.Total() != 3 {
 		t.Errorf("%d connections, want 3", fw.Total())
 	}
-	// One that is open does not keep Close.
+	// Close does not wait for a connection that is open.
 	open, err := net.Dial("tcp", fw.Addr().String())
 	if err != nil {
 		t.Fatal(err)

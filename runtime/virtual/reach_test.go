@@ -26,7 +26,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestDeadAddress asks for a list of services where there is none.
+// TestDeadAddress asks for a list of services at an address on which nothing listens.
 func TestDeadAddress(t *testing.T) {
 	t.Parallel()
 	f := device.NewFinder(device.Options{})
@@ -48,7 +48,7 @@ func TestDeadAddress(t *testing.T) {
 	}
 }
 
-// lists shows a phone n times without a tunnel.
+// lists returns n addresses of a phone's list of services.
 func lists(t *testing.T, m *virtual.Machine, n int) []device.Direct {
 	t.Helper()
 	var all []device.Direct
@@ -62,7 +62,7 @@ func lists(t *testing.T, m *virtual.Machine, n int) []device.Direct {
 	return all
 }
 
-// TestDirect has only what Options.Direct tells of.
+// TestDirect finds devices by Options.Direct alone.
 func TestDirect(t *testing.T) {
 	t.Parallel()
 	h := virtualtest.Host(t, virtual.HostOptions{
@@ -131,7 +131,7 @@ func TestDirect(t *testing.T) {
 			t.Errorf("Find among two: %v, want %s in it", err, m.UDID())
 		}
 	}
-	// The first list goes: the other one of the same device is as good.
+	// The first list disappears. The other one of the same device is used.
 	told = told[1:2]
 	d.CloseTunnel()
 	if err := d.Refresh(ctx); err != nil {
@@ -171,8 +171,8 @@ func askProcesses(ctx context.Context, o service.Opener, m *virtual.Machine) err
 		"%d processes, the phone has %d", len(list), len(m.Phone().Processes.List())))
 }
 
-// TestOneDevice is that a phone on several networks is one device with several
-// routes, and two phones on Wi-Fi are two.
+// TestOneDevice checks that a phone on several networks is one device with several
+// routes, and that two phones on Wi-Fi are two devices.
 func TestOneDevice(t *testing.T) {
 	t.Parallel()
 	h := virtualtest.Host(t, virtual.HostOptions{
@@ -250,8 +250,8 @@ func TestOneDevice(t *testing.T) {
 	}
 }
 
-// TestKnownRoutes stay known: looking for the device again without the network
-// does not lose the route that its tunnel is on.
+// TestKnownRoutes checks that looking for the device again without the network keeps the
+// route that its tunnel is on.
 func TestKnownRoutes(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
@@ -278,8 +278,8 @@ func TestKnownRoutes(t *testing.T) {
 	}
 }
 
-// TestImageComesAndGoes is that the list of a tunnel that stands follows the
-// image.
+// TestImageComesAndGoes checks that the list of services in an open tunnel changes with
+// the developer image.
 func TestImageComesAndGoes(t *testing.T) {
 	for _, profile := range []string{"ios17.2", "ios26"} {
 		t.Run(profile, func(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestRecords pairs once: the record serves later programs, until the phone has
-// forgotten the host.
+// TestRecords checks that later programs use the record of the first pairing until the
+// phone has forgotten the host.
 func TestRecords(t *testing.T) {
 	for _, c := range []struct {
 		profile string
@@ -37,7 +37,7 @@ func TestRecords(t *testing.T) {
 			if c.hears == cable {
 				options = device.TunnelOptions{}
 			}
-			// A dialog more each time that the phone has forgotten.
+			// There is one more dialog each time that the phone has forgotten the host.
 			for step, want := range []int64{1, 1, 2, 2} {
 				if step == 2 {
 					m.Phone().Trust.Reset()
@@ -105,7 +105,7 @@ func TestForeignRecords(t *testing.T) {
 	withBoth := device.Options{RemoteStores: both, HostName: name}
 	wantUp(t, another(t, h, withBoth, cable), n, 1) // by the record of pymobiledevice3
 
-	// A record of our own that the phone does not know does not hide it.
+	// Another record, which the phone does not know, does not hide that of pymobiledevice3.
 	stranger, err := remotepair.NewDir(own).Identity(ctx, name)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestForeignRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantUp(t, another(t, h, withBoth, cable), n, 1)
-	// Without it the stale one is replaced.
+	// If there is no other record, the stale one is replaced.
 	alone := both[:1]
 	withStale := device.Options{RemoteStores: alone, HostName: name}
 	wantUp(t, another(t, h, withStale, cable), n, 2)
@@ -136,8 +136,8 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
-// TestWrongDevice does not pair anew with a phone that has other keys, until its
-// owner asks for that.
+// TestWrongDevice checks that Tunnel does not pair again with a phone that has other
+// keys, but that PairRemote does.
 func TestWrongDevice(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")
@@ -178,7 +178,7 @@ func TestWrongDevice(t *testing.T) {
 	}
 }
 
-// TestPairRemoteAt pairs at an address that somebody names.
+// TestPairRemoteAt pairs with the phone at a given address.
 func TestPairRemoteAt(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios26")

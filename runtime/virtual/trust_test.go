@@ -19,7 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// dialogs counts those of a phone whose user answers them so.
+// dialogs counts the trust dialogs of a phone whose user gives this answer.
 func dialogs(m *virtual.Machine, answer trust.Mode) *atomic.Int64 {
 	var n atomic.Int64
 	m.Phone().Trust.SetPolicy(trust.Policy{Mode: answer})
@@ -27,8 +27,8 @@ func dialogs(m *virtual.Machine, answer trust.Mode) *atomic.Int64 {
 	return &n
 }
 
-// another returns the device as a program that starts now finds it, which has
-// nothing but the stores.
+// another returns the device as a new program finds it. The program shares nothing with
+// the others but the stores.
 func another(
 	t *testing.T, h *virtual.Host, o device.Options, types ...bonjour.Type,
 ) *device.Device {
@@ -45,7 +45,7 @@ func another(
 	return f.Device(infos[0])
 }
 
-// onNetwork starts a phone that is there by cable and Wi-Fi.
+// onNetwork starts a phone that is reachable by cable and by Wi-Fi.
 func onNetwork(t *testing.T, profile string) (*virtual.Host, *virtual.Machine) {
 	t.Helper()
 	h := virtualtest.Host(t,
@@ -57,7 +57,7 @@ func onNetwork(t *testing.T, profile string) (*virtual.Host, *virtual.Machine) {
 	return h, m
 }
 
-// up makes a tunnel and says how.
+// up makes a tunnel and returns how it was made.
 func up(t *testing.T, d *device.Device, o device.TunnelOptions) string {
 	t.Helper()
 	tun, err := d.Tunnel(virtualtest.Context(t), o)
@@ -79,7 +79,7 @@ func wantUp(t *testing.T, d *device.Device, asked *atomic.Int64, want int64) {
 	}
 }
 
-// TestNoAutoPair is that nobody is asked on any route when pairing is not wanted.
+// TestNoAutoPair checks that no route shows a trust dialog if NoAutoPair is set.
 func TestNoAutoPair(t *testing.T) {
 	for _, c := range []struct {
 		profile string
@@ -120,7 +120,7 @@ func TestNoAutoPair(t *testing.T) {
 	}
 }
 
-// TestNextWay has the better ways fail: the next one is taken.
+// TestNextWay checks that Tunnel tries the next way if the better ones fail.
 func TestNextWay(t *testing.T) {
 	noProxy := func(m *virtual.Machine) {
 		m.SetFault(proxyService,
@@ -179,7 +179,7 @@ type lateEars struct{ ears }
 
 const proxyService = "com.apple.internal.devicecompute.CoreDeviceProxy"
 
-// TestNoWay is what is said when all ways fail.
+// TestNoWay checks the error of Tunnel if all ways fail.
 func TestNoWay(t *testing.T) {
 	refused := virtual.TunnelFaults{RefuseListener: true}
 	for _, c := range []struct {
@@ -247,7 +247,7 @@ func TestNoWay(t *testing.T) {
 	}
 }
 
-// TestUserDeclines is that who says no is not asked again by another way.
+// TestUserDeclines checks that a user who declines is not asked again on another route.
 func TestUserDeclines(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -298,8 +298,8 @@ func TestUserDeclines(t *testing.T) {
 	}
 }
 
-// TestLockdownDeclines is the same for lockdown's dialog: remote pairing's does
-// not follow it.
+// TestLockdownDeclines checks that no dialog of remote pairing follows after the user
+// has declined that of lockdown.
 func TestLockdownDeclines(t *testing.T) {
 	t.Parallel()
 	d, m := heard(t, "ios26", device.Options{}, cable)
@@ -313,8 +313,8 @@ func TestLockdownDeclines(t *testing.T) {
 	}
 }
 
-// TestDialogIsTold tells the program of a dialog that waits, as often as it
-// takes, and of none that is answered at once.
+// TestDialogIsTold checks that OnTrustDialog is called for each attempt while a dialog
+// waits, and not called for a dialog that is answered at once.
 func TestDialogIsTold(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")
@@ -344,7 +344,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-// deadPort returns an address of this computer where nobody listens.
+// deadPort returns an address of this computer on which no program listens.
 func deadPort(t *testing.T) netip.AddrPort {
 	t.Helper()
 	for range 1000 {
