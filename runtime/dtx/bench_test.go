@@ -19,9 +19,13 @@ func BenchmarkDispatch(b *testing.B) {
 		return ChannelOptions{Handler: HandlerFunc(func(_ context.Context, in *Incoming) (any,
 			error) {
 			args, err := in.Args()
-			if _, ok := args.String(0); !ok || err != nil {
-				b.Errorf("arguments %v, %v", args, err)
+			if err != nil {
+				b.Errorf("arguments of %s: %v", in.Selector, err)
 			}
+			if _, ok := args.String(0); !ok {
+				b.Errorf("arguments %v, want a text first", args)
+			}
+
 			n++
 			if n%batch == 0 {
 				taken <- struct{}{}
@@ -61,8 +65,12 @@ func BenchmarkDecode(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if args, err := DecodeArgs(m.Aux); err != nil || len(args) != 3 {
-			b.Fatal(err)
+		args, err := DecodeArgs(m.Aux)
+		if err != nil {
+			b.Fatalf("DecodeArgs: %v", err)
+		}
+		if len(args) != 3 {
+			b.Fatalf("%d arguments, want 3", len(args))
 		}
 	}
 }
@@ -76,9 +84,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	ch := echo(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if v, err := ch.Call(context.Background(), "echo:", int64(5)); v != int64(5) || err != nil {
-			b.Fatal(v, err)
-		}
+		wantResult(b, ch, int64(5), "echo:", int64(5))
 	}
 }
 
@@ -90,10 +96,7 @@ func BenchmarkRoundTripParallel(b *testing.B) {
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if v, err := ch.Call(context.Background(), "echo:", int64(5)); v != int64(5) ||
-				err != nil {
-				b.Fatal(v, err)
-			}
+			wantResult(b, ch, int64(5), "echo:", int64(5))
 		}
 	})
 }
@@ -108,10 +111,14 @@ func BenchmarkLargeReply(b *testing.B) {
 	b.SetBytes(int64(len(picture)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if v, err := ch.Call(context.Background(), "takeScreenshot"); err != nil ||
-			len(v.([]byte)) != len(picture) {
-			b.Fatal(err)
+		v, err := ch.Call(context.Background(), "takeScreenshot")
+		if err != nil {
+			b.Fatalf("takeScreenshot: %v", err)
 		}
+		if n := len(v.([]byte)); n != len(picture) {
+			b.Fatalf("a picture of %d bytes, want %d", n, len(picture))
+		}
+
 	}
 }
 

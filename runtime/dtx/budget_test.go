@@ -15,7 +15,7 @@ import (
 )
 
 // TestBudget has hosts that send as much as they can to a device which answers nothing.
-// Together they get no more memory than the budget, and all of it comes back.
+// Together they take no more memory than the budget, and all of it is given back.
 func TestBudget(t *testing.T) {
 	const limit = 8 << 20
 	piece := make([]byte, 64<<10)
@@ -104,8 +104,12 @@ func TestBudgetComesBack(t *testing.T) {
 		c := serve(t, s, Options{Budget: ofHost})
 		ch := open(t, c, "x", ChannelOptions{})
 		for range 3 {
-			if v, err := ch.Call(ctx, "picture"); err != nil || !bytes.Equal(v.([]byte), large) {
+			v, err := ch.Call(ctx, "picture")
+			if err != nil {
 				t.Fatalf("picture: %v", err)
+			}
+			if !bytes.Equal(v.([]byte), large) {
+				t.Fatalf("picture: %d bytes are not those sent", len(v.([]byte)))
 			}
 			if _, err := ch.Call(ctx, "take:", large); err != nil {
 				t.Fatal(err)
@@ -114,9 +118,9 @@ func TestBudgetComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []int{len(large), 0} {
-				in, err := ch.Next(ctx)
-				if err != nil || len(in.Payload) != want {
-					t.Fatalf("event: %v", err)
+				in := mustNext(t, ch)
+				if len(in.Payload) != want {
+					t.Fatalf("event of %d bytes, want %d", len(in.Payload), want)
 				}
 			}
 			if _, err := ch.Call(ctx, "later"); err != nil {
@@ -125,8 +129,8 @@ func TestBudgetComesBack(t *testing.T) {
 			if _, err := ch.Call(ctx, "refuse"); !errors.Is(err, ErrRemote) {
 				t.Errorf("refuse: %v", err)
 			}
-			// Refused by the reader, and an answer to nothing.
-			_, err := c.Control().Call(ctx, strings.Repeat("x", maxSelector))
+			// The reader refuses these calls. The last message answers no call.
+			_, err = c.Control().Call(ctx, strings.Repeat("x", maxSelector))
 			if !errors.Is(err, ErrRemote) {
 				t.Errorf("unknown selector: %v", err)
 			}
@@ -138,7 +142,7 @@ func TestBudgetComesBack(t *testing.T) {
 			if err := c.enqueue(ctx, late, nil, false); err != nil {
 				t.Fatal(err)
 			}
-			// Closed with messages on it.
+			// The channel is closed while messages wait on it.
 			other := open(t, c, "x", ChannelOptions{})
 			if err := other.Send(ctx, "events"); err != nil {
 				t.Fatal(err)
@@ -148,9 +152,13 @@ func TestBudgetComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			if host, device := ofHost.Used(), ofDevice.Used(); host != 0 || device != 0 {
-				t.Fatalf("%d bytes stay counted on the host, %d on the device", host, device)
+			if n := ofHost.Used(); n != 0 {
+				t.Fatalf("%d bytes stay counted on the host", n)
 			}
+			if n := ofDevice.Used(); n != 0 {
+				t.Fatalf("%d bytes stay counted on the device", n)
+			}
+
 		}
 	})
 }
@@ -173,9 +181,9 @@ func TestLargestMessage(t *testing.T) {
 		a.say(patched(head, 12, MaxMessage, 40, body))
 		a.flood(body, make([]byte, body/16))
 	}()
-	in, err := ch.Next(context.Background())
-	if err != nil || len(in.Payload) != body {
-		t.Fatalf("Next: %v", err)
+	in := mustNext(t, ch)
+	if len(in.Payload) != body {
+		t.Fatalf("a message of %d bytes, want %d", len(in.Payload), body)
 	}
 
 }
@@ -198,9 +206,9 @@ func TestEventsWait(t *testing.T) {
 		}()
 		synctest.Wait()
 		for i := range count {
-			in, err := ch.Next(ctx)
-			if err != nil || !bytes.Equal(in.Payload, sample) {
-				t.Fatalf("event %d: %v", i, err)
+			in := mustNext(t, ch)
+			if !bytes.Equal(in.Payload, sample) {
+				t.Fatalf("event %d holds %d bytes that are not the sample", i, len(in.Payload))
 			}
 		}
 	})

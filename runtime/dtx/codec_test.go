@@ -34,18 +34,30 @@ func TestArgs(t *testing.T) {
 	}
 	for i, a := range got {
 		v, err := a.Value(nil)
-		if err != nil || !reflect.DeepEqual(v, want[i]) {
-			t.Errorf("argument %d = %v, %v, want %v", i, v, err, want[i])
+		if err != nil {
+			t.Errorf("argument %d: %v", i, err)
+			continue
+		}
+		if !reflect.DeepEqual(v, want[i]) {
+			t.Errorf("argument %d = %v, want %v", i, v, want[i])
 		}
 	}
-	if len(got) != len(want) || !bytes.Equal(AppendArgs(nil, got), b) {
-		t.Errorf("%d arguments, want %d that encode to the same", len(got), len(want))
+	if len(got) != len(want) {
+		t.Errorf("%d arguments, want %d", len(got), len(want))
 	}
+	if again := AppendArgs(nil, got); !bytes.Equal(again, b) {
+		t.Errorf("encoded again: % x, want % x", again, b)
+	}
+
 	// Sizes are set in the upper bits of some tags.
 	odd := bytes.Clone(b)
 	odd[auxHeaderSize+1] = 0x80
-	if got, err := DecodeArgs(odd); err != nil || len(got) != len(list) {
+	got, err = DecodeArgs(odd)
+	if err != nil {
 		t.Errorf("tag with upper bits: %v", err)
+	}
+	if len(got) != len(list) {
+		t.Errorf("tag with upper bits: %d arguments, want %d", len(got), len(list))
 	}
 	values, err := appendValues(nil, []any{Int32(1), nil, "x"})
 	if err != nil {
@@ -70,8 +82,12 @@ func TestCapacity(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[int]uint32{496: 0x1F0, 497: 0x3F0, 1008: 0x3F0, 1009: 0x5F0} {
 		b := AppendArgs(nil, []Arg{Buffer(make([]byte, body-12))})
-		if got := binary.LittleEndian.Uint32(b); got != want || len(b) != body+16 {
-			t.Errorf("body of %d: capacity %#x of %d bytes, want %#x", body, got, len(b), want)
+		got := binary.LittleEndian.Uint32(b)
+		if got != want {
+			t.Errorf("body of %d: capacity %#x, want %#x", body, got, want)
+		}
+		if len(b) != body+16 {
+			t.Errorf("body of %d: %d bytes, want %d", body, len(b), body+16)
 		}
 	}
 }
@@ -108,8 +124,12 @@ func TestArgsRefusals(t *testing.T) {
 		if name == "key without value" {
 			b = patched(b, 8, 4)
 		}
-		if a, err := DecodeArgs(b); a != nil || !errors.Is(err, ErrPrimitive) {
-			t.Errorf("%s: %v, %v, want ErrPrimitive", name, a, err)
+		a, err := DecodeArgs(b)
+		if a != nil {
+			t.Errorf("%s: arguments %v beside an error", name, a)
+		}
+		if !errors.Is(err, ErrPrimitive) {
+			t.Errorf("%s: %v, want ErrPrimitive", name, err)
 		}
 	}
 }
@@ -169,11 +189,18 @@ func TestDecompress(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "f9d950f7ca6a8d9b932b2cdc72d2584e44946fdebbcf401e76e1cc23d69d6470"
-	if got := fmt.Sprintf("%x", sha256.Sum256(b)); len(b) != 158592 || got != want {
-		t.Errorf("%d bytes of %s, want %s", len(b), got, want)
+	if len(b) != 158592 {
+		t.Errorf("%d bytes, want 158592", len(b))
 	}
-	if v, err := m.Object(nil); err != nil || !reflect.DeepEqual(v, b) {
-		t.Errorf("Object: %v", err)
+	if got := fmt.Sprintf("%x", sha256.Sum256(b)); got != want {
+		t.Errorf("the bytes have the SHA-256 %s, want %s", got, want)
+	}
+	v, err := m.Object(nil)
+	if err != nil {
+		t.Fatalf("Object: %v", err)
+	}
+	if !reflect.DeepEqual(v, b) {
+		t.Errorf("Object = %.50v, want the %d bytes", v, len(b))
 	}
 	if cap(b) > 2*len(b) {
 		t.Errorf("%d bytes in a buffer of %d", len(b), cap(b))
@@ -209,8 +236,13 @@ func TestDecompressBlocks(t *testing.T) {
 			block("bv41", []uint32{6, 6}, "\x00\x04\x00\x20he"), end)},
 		{"long run", string(bytes.Repeat([]byte("z"), 320)), compressed(320, run, end)},
 	} {
-		if got, err := Decompress(c.b); err != nil || string(got) != c.want {
-			t.Errorf("%s: Decompress(% x) = %q, %v, want %q", c.name, c.b, got, err, c.want)
+		got, err := Decompress(c.b)
+		if err != nil {
+			t.Errorf("%s: Decompress(% x): %v", c.name, c.b, err)
+			continue
+		}
+		if string(got) != c.want {
+			t.Errorf("%s: Decompress(% x) = %q, want %q", c.name, c.b, got, c.want)
 		}
 	}
 	for _, c := range []struct {
@@ -265,8 +297,12 @@ func TestDecompressBlocks(t *testing.T) {
 			compressed(13, block("bv41", []uint32{13, 6}, "\x3fabc\x03\x00"), end), ErrCompressed,
 		},
 	} {
-		if got, err := Decompress(c.b); got != nil || !errors.Is(err, c.want) {
-			t.Errorf("%s: %q, %v, want %v", c.name, got, err, c.want)
+		got, err := Decompress(c.b)
+		if got != nil {
+			t.Errorf("%s: %q beside an error", c.name, got)
+		}
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
 }

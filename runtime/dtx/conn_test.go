@@ -3,9 +3,7 @@ package dtx
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -15,15 +13,24 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// TestWire checks what a connection writes against the captures: the channel
-// request is theirs but for its id, the acknowledgement byte for byte.
+// TestWire compares what a connection writes with the captures. The request for a channel
+// differs only in its id, the acknowledgement not at all.
 func TestWire(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		c, p := peer(t, Options{})
 		m := p.read()
 		caps, ok := p.wantCall(m, 0, selCapabilities).Dict(0)
-		if !ok || len(caps) != 2 || m.ID != 1 || m.ExpectsReply {
-			t.Errorf("capabilities %v in %+v", caps, m)
+		if !ok {
+			t.Errorf("the capabilities are not a dictionary: %+v", m)
+		}
+		if len(caps) != 2 {
+			t.Errorf("capabilities %v, want 2", caps)
+		}
+		if m.ID != 1 {
+			t.Errorf("capabilities have the id %d, want 1", m.ID)
+		}
+		if m.ExpectsReply {
+			t.Error("capabilities expect a reply")
 		}
 		opened := make(chan error, 1)
 		go func() {
@@ -43,9 +50,9 @@ func TestWire(t *testing.T) {
 		}
 		p.send(call(t, Message{ID: 9, Channel: -1, ExpectsReply: true}, "event:"))
 		ch := c.channels[1]
-		in, err := ch.Next(ctx)
-		if err != nil || in.Selector != "event:" {
-			t.Fatalf("Next: %+v, %v", in, err)
+		in := mustNext(t, ch)
+		if in.Selector != "event:" {
+			t.Fatalf("Next = %q, want event:", in.Selector)
 		}
 		if err := errors.Join(in.Reply(ctx, nil), in.Reply(ctx, "twice")); err != nil {
 			t.Error(err)
@@ -70,121 +77,6 @@ func TestWire(t *testing.T) {
 	})
 }
 
-// TestTestRun replays what a device sent while Xcode ran unit tests. The answers
-// must be those that Xcode gave: there is one for each message that asks.
-func TestTestRun(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		taken := make(chan string, 100)
-		handler := HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
-			if _, err := in.Args(); err != nil {
-				t.Error(err)
-			}
-			taken <- fmt.Sprint(in.code, in.Selector)
-			return nil, nil
-		})
-		a, b := linktest.Pipe()
-		c := New(a, Options{Silent: true, Accept: func(ch *Channel) (ChannelOptions, error) {
-			if ch.Code() != -1 ||
-				ch.Identifier() != "dtxproxy:XCTestDriverInterface:XCTestManager_IDEInterface" {
-				t.Errorf("channel %d, %s", ch.Code(), ch.Identifier())
-			}
-			return ChannelOptions{Handler: handler}, nil
-		}})
-		defer c.Close()
-		if err := c.register(newChannel(c, 1, "dtxproxy"),
-			ChannelOptions{Handler: handler}); err != nil {
-			t.Fatal(err)
-		}
-		dump := fixture(t, "conn-in4.dump")
-		go b.Write(dump)
-		defer b.Close()
-		answers := map[string]bool{}
-		for _, m := range messages(t, fixture(t, "conn-out4.dump")) {
-			if m.Conversation == 1 {
-				answers[string(Append(nil, m))] = true
-			}
-		}
-		asked, events := 0, 0
-		for _, m := range messages(t, dump) {
-			if m.Conversation == 0 && m.Channel != 0 {
-				events++
-			}
-			if m.ExpectsReply {
-				asked++
-			}
-		}
-		r := NewReader(b)
-		for range asked {
-			m, err := r.Read()
-			if err != nil || m.Conversation != 1 || m.Type != Ack {
-				t.Fatalf("answer %+v, %v", m, err)
-			}
-			delete(answers, string(Append(nil, m)))
-		}
-		if len(answers) != 0 || asked < 50 {
-			t.Errorf("%d answers of Xcode were not given, %d were", len(answers), asked)
-		}
-		synctest.Wait()
-		if len(taken) != events {
-			t.Errorf("%d messages taken, want %d", len(taken), events)
-		}
-		caps, err := c.Capabilities(ctx)
-		if n, ok := caps.Int(CapabilityCompression); err != nil || !ok || n != 2 {
-			t.Errorf("capabilities %v, %v", caps, err)
-		}
-	})
-}
-
-// messages returns all messages of a capture.
-func messages(t *testing.T, b []byte) (list []*Message) {
-	t.Helper()
-	for r := NewReader(bytes.NewReader(b)); ; {
-		m, err := r.Read()
-		if err == io.EOF {
-			return list
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, m)
-	}
-}
-
-// TestAudit replays an accessibility audit daemon, which does everything on
-// channel 0. Its replies belong to no call here and are dropped.
-func TestAudit(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		const name = "accesibility-inspector-dump-from-device-1.bin"
-		c, p := peer(t, Options{
-			Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} },
-		})
-		go p.Write(fixture(t, name))
-		var want expected
-		if err := json.Unmarshal(fixture(t, name+".expected.json"), &want); err != nil {
-			t.Fatal(err)
-		}
-		taken := 0
-		for _, w := range want.Messages {
-			if w.Type != Dispatch || w.Selector == selCapabilities {
-				continue
-			}
-			in, err := c.Control().Next(ctx)
-			if err != nil || in.Selector != w.Selector || in.ID != w.ID {
-				t.Fatalf("%+v, %v, want %s", in, err, w.Selector)
-			}
-			taken++
-		}
-		if taken < 60 {
-			t.Errorf("only %d events", taken)
-		}
-		caps, err := c.Capabilities(ctx)
-		if n, _ := caps.Int("com.apple.accessibility.axAuditDaemon.protocolVersion"); n != 157 ||
-			err != nil {
-			t.Errorf("capabilities %v, %v", caps, err)
-		}
-	})
-}
-
 // TestControlOverflow checks that channels can still be opened after channel 0
 // was not emptied.
 func TestControlOverflow(t *testing.T) {
@@ -204,8 +96,8 @@ func TestControlOverflow(t *testing.T) {
 		if err := <-opened; err != nil {
 			t.Errorf("Open: %v", err)
 		}
-		if in, err := c.Control().Next(ctx); err != nil || in.Selector != "a" {
-			t.Errorf("Next: %+v, %v", in, err)
+		if in := mustNext(t, c.Control()); in.Selector != "a" {
+			t.Errorf("Next = %q, want a", in.Selector)
 		}
 		if _, err := c.Control().Next(ctx); !errors.Is(err, ErrOverflow) {
 			t.Errorf("Next: %v, want ErrOverflow", err)
@@ -253,18 +145,28 @@ func TestReplies(t *testing.T) {
 				ID: 1, Conversation: 1, Channel: 1, Type: Failure,
 				Payload: archive(t, Refuse("some.domain", 7, "no")),
 			})
-		if r := <-results[2]; r.v != "three" || r.err != nil {
-			t.Errorf("third call: %v", r)
-		}
-		if r := <-results[1]; r.v != nil || r.err != nil {
-			t.Errorf("second call: %v", r)
+		for i, want := range map[int]any{1: nil, 2: "three"} {
+			r := <-results[i]
+			if r.err != nil {
+				t.Errorf("call %d: %v", i, r.err)
+			}
+			if r.v != want {
+				t.Errorf("call %d = %v, want %v", i, r.v, want)
+			}
 		}
 		r := <-results[0]
 		var own *Error
-		if !errors.As(r.err, &own) || !errors.Is(r.err, ErrRemote) ||
-			errors.Is(r.err, ErrUnknownSelector) || own.Remote().Domain != "some.domain" ||
-			own.Remote().Code != 7 {
-			t.Errorf("first call: %v", r)
+		if !errors.As(r.err, &own) {
+			t.Fatalf("first call: %v, %v, want an *Error", r.v, r.err)
+		}
+		if !errors.Is(r.err, ErrRemote) {
+			t.Errorf("first call: %v, want ErrRemote", r.err)
+		}
+		if errors.Is(r.err, ErrUnknownSelector) {
+			t.Errorf("first call: %v is ErrUnknownSelector", r.err)
+		}
+		if got := own.Remote(); got.Domain != "some.domain" || got.Code != 7 {
+			t.Errorf("first call: %s %d, want some.domain 7", got.Domain, got.Code)
 		}
 		if want := "dtx: call get: no (some.domain 7)"; r.err.Error() != want {
 			t.Errorf("error %q, want %q", r.err, want)
@@ -288,9 +190,18 @@ func TestCallDeadline(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		v, err := ch.Call(short, "slow")
-		if v != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) ||
-			time.Since(start) != 3*time.Second {
-			t.Errorf("Call: %v, %v after %v", v, err, time.Since(start))
+		passed := time.Since(start)
+		if v != nil {
+			t.Errorf("Call = %v beside an error", v)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Call: %v, want DeadlineExceeded", err)
+		}
+		if errors.Is(err, net.ErrClosed) {
+			t.Errorf("Call: %v is net.ErrClosed", err)
+		}
+		if passed != 3*time.Second {
+			t.Errorf("Call took %v, want 3s", passed)
 		}
 		if want := "dtx: call slow: timeout waiting for reply 1/3"; err.Error() != want {
 			t.Errorf("error %q, want %q", err, want)
@@ -299,9 +210,7 @@ func TestCallDeadline(t *testing.T) {
 			t.Errorf("Call after the deadline: %v", err)
 		}
 		close(release)
-		if v, err := ch.Call(ctx, "fast"); v != "now" || err != nil {
-			t.Errorf("Call after a late reply: %v, %v", v, err)
-		}
+		wantResult(t, ch, "now", "fast")
 		cancelled, stop := context.WithCancel(ctx)
 		stop()
 		if err := ch.Send(cancelled, "x"); !errors.Is(err, context.Canceled) {
@@ -316,8 +225,8 @@ func TestCallDeadline(t *testing.T) {
 	})
 }
 
-// TestSlowConsumer lets one channel overflow: it ends with an error and the peer
-// is told, the others go on.
+// TestSlowConsumer lets one channel overflow. This channel ends with an error and is
+// cancelled at the peer. The other channels still work.
 func TestSlowConsumer(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		c, p := peer(t, Options{Silent: true})
@@ -332,31 +241,36 @@ func TestSlowConsumer(t *testing.T) {
 			})
 		}
 		p.send(&Message{ID: 11, Channel: -2, Type: Data, Payload: []byte("other")})
-		if in, err := other.Next(ctx); err != nil || string(in.Payload) != "other" {
-			t.Errorf("other channel: %v, %v", in, err)
+		if in := mustNext(t, other); string(in.Payload) != "other" {
+			t.Errorf("other channel: %q, want other", in.Payload)
 		}
 		if n, _ := p.wantCall(p.read(), 0, selCancelChannel).Int(0); n != 1 {
 			t.Errorf("cancelled channel %d", n)
 		}
 		p.wantRefusal(p.read(), 10, -1)
 		for i := range 4 {
-			if in, err := slow.Next(ctx); err != nil || in.Payload[0] != byte(i) {
-				t.Errorf("message %d: %v, %v", i, in, err)
+			if in := mustNext(t, slow); in.Payload[0] != byte(i) {
+				t.Errorf("message %d holds % x", i, in.Payload)
 			}
 		}
 		_, err := slow.Next(ctx)
-		if !errors.Is(err, ErrOverflow) || !errors.Is(slow.Err(), ErrOverflow) ||
-			slow.Context().Err() == nil {
+		if !errors.Is(err, ErrOverflow) {
 			t.Errorf("Next: %v, want ErrOverflow", err)
+		}
+		if !errors.Is(slow.Err(), ErrOverflow) {
+			t.Errorf("the channel ended with %v, want ErrOverflow", slow.Err())
+		}
+		if slow.Context().Err() == nil {
+			t.Error("the context of the channel is not cancelled")
 		}
 		if _, err := slow.Call(ctx, "x"); !errors.Is(err, ErrOverflow) {
 			t.Errorf("Call: %v, want ErrOverflow", err)
 		}
-		// A message over the limit of bytes is taken alone, not beside another.
+		// A message over the limit of bytes is queued only if the queue is empty.
 		p.send(&Message{ID: 12, Channel: -2, Type: Data, Payload: make([]byte, 200)},
 			&Message{ID: 13, Channel: -2, Type: Data, Payload: []byte("y")})
-		if in, err := other.Next(ctx); err != nil || len(in.Payload) != 200 {
-			t.Errorf("large message: %v, %v", in, err)
+		if in := mustNext(t, other); len(in.Payload) != 200 {
+			t.Errorf("large message: %d bytes, want 200", len(in.Payload))
 		}
 		if _, err := other.Next(ctx); !errors.Is(err, ErrOverflow) {
 			t.Errorf("Next: %v, want ErrOverflow", err)
@@ -381,15 +295,22 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 		for ; err == nil; sent++ {
 			err = c.Control().SendBytes(short, Data, make([]byte, 10_000))
 		}
-		if !errors.Is(err, context.DeadlineExceeded) || sent < 50 || sent > 100 {
-			t.Errorf("%d messages sent, %v", sent, err)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Send: %v, want DeadlineExceeded", err)
+		}
+		if sent < 50 || sent > 100 {
+			t.Errorf("%d messages sent, want 50 to 100", sent)
 		}
 		blocked := make(chan error, 1)
 		go func() { blocked <- c.Control().SendBytes(ctx, Data, []byte("x")) }()
 		synctest.Wait()
 		start := time.Now()
-		if err := c.Close(); err != nil || time.Since(start) > closeGrace {
-			t.Errorf("Close: %v after %v", err, time.Since(start))
+		err = c.Close()
+		if err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if passed := time.Since(start); passed > closeGrace {
+			t.Errorf("Close took %v, want at most %v", passed, closeGrace)
 		}
 		if err := <-blocked; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Send: %v, want net.ErrClosed", err)
@@ -411,8 +332,11 @@ func TestPeerThatOnlyAsks(t *testing.T) {
 			_, err = p.Write(b)
 		}
 		<-c.Done()
-		if !errors.Is(c.Err(), ErrStalled) || !errors.Is(c.Err(), net.ErrClosed) {
+		if !errors.Is(c.Err(), ErrStalled) {
 			t.Errorf("Err = %v, want ErrStalled", c.Err())
+		}
+		if !errors.Is(c.Err(), net.ErrClosed) {
+			t.Errorf("Err = %v, want net.ErrClosed", c.Err())
 		}
 	})
 }
@@ -446,8 +370,12 @@ func TestCloseUnblocks(t *testing.T) {
 				synctest.Wait()
 				want := end(c, p)
 				for range cap(errs) {
-					if err := <-errs; !errors.Is(err, want) || !errors.Is(err, net.ErrClosed) {
+					err := <-errs
+					if !errors.Is(err, want) {
 						t.Errorf("error %v, want %v", err, want)
+					}
+					if !errors.Is(err, net.ErrClosed) {
+						t.Errorf("error %v, want net.ErrClosed", err)
 					}
 				}
 				<-c.Done()
@@ -462,8 +390,8 @@ func TestCloseUnblocks(t *testing.T) {
 	}
 }
 
-// TestBrokenMessages checks that a message which is wrong in itself costs that
-// message alone.
+// TestBrokenMessages checks that a malformed message is refused and the connection
+// stays open.
 func TestBrokenMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		_, p := peer(t, Options{Silent: true})
@@ -489,11 +417,15 @@ func TestBrokenMessages(t *testing.T) {
 		p.wantRefusal(p.read(), 20, 0)
 		p.send(call(t, Message{ID: 21, ExpectsReply: true}, selCancelChannel, "none"))
 		p.wantRefusal(p.read(), 21, 0)
-		// What expects no reply gets none, and a barrier is answered.
+		// A call that expects no reply is not answered. A barrier is.
 		p.send(call(t, Message{ID: 22}, "unknown"),
 			&Message{ID: 23, Type: Barrier, ExpectsReply: true})
-		if m := p.read(); m.ID != 23 || m.Type != Ack {
-			t.Errorf("answer %+v, want that to the barrier", m)
+		m := p.read()
+		if m.ID != 23 {
+			t.Errorf("answer to the message %d, want 23, the barrier", m.ID)
+		}
+		if m.Type != Ack {
+			t.Errorf("answer of the type %v, want Ack", m.Type)
 		}
 	})
 }

@@ -15,9 +15,8 @@ import (
 )
 
 // Server is the device side. It publishes its capabilities without waiting for
-// those of the host, because some hosts never send any, such as the DVT tools of
-// idevice. It serves the channels that the host opens. The zero value refuses all
-// channels.
+// those of the host, because the DVT tools of idevice never send any. It serves the
+// channels that the host opens. The zero value refuses all channels.
 type Server struct {
 	// Capabilities are published first. nil means DefaultCapabilities.
 	Capabilities nskeyed.Dict

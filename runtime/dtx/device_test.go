@@ -1,7 +1,6 @@
 package dtx
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,28 +59,38 @@ func TestDevice(t *testing.T) {
 			Channels: map[string]func(*Channel) Handler{"service": service},
 		}, Options{})
 		caps, err := c.Capabilities(ctx)
-		if n, ok := caps.Int("com.apple.instruments.server.services.screenshot"); n != 3 || !ok ||
-			err != nil {
-			t.Errorf("capabilities %v, %v", caps, err)
+		if err != nil {
+			t.Errorf("capabilities: %v", err)
+		}
+		if n, ok := caps.Int("com.apple.instruments.server.services.screenshot"); !ok || n != 3 {
+			t.Errorf("capabilities %v, want screenshot 3", caps)
 		}
 		ch := open(t, c, "service", ChannelOptions{})
 		for _, v := range []any{
 			"text", int64(-1), 2.5, true, nil, []byte("data"), []any{"a", int64(1)},
 			strings.Repeat("large ", 100_000),
 		} {
-			if got, err := ch.Call(ctx, "echo:", v); err != nil || text(got) != text(v) {
-				t.Errorf("echo of %.50v = %.50v, %v", v, got, err)
+			got, err := ch.Call(ctx, "echo:", v)
+			if err != nil {
+				t.Errorf("echo of %.50v: %v", v, err)
+				continue
+			}
+			if text(got) != text(v) {
+				t.Errorf("echo of %.50v = %.50v", v, got)
 			}
 		}
 		for arg, want := range map[any]string{1: "5", 2: "-6", 3: "1.5"} {
 			a := map[any]Arg{1: Int32(5), 2: Int64(-6), 3: Double(1.5)}[arg]
-			if got, err := ch.Call(ctx, "echo:", a); err != nil || text(got) != want {
-				t.Errorf("echo of %v = %v, %v, want %s", a, got, err, want)
+			got, err := ch.Call(ctx, "echo:", a)
+			if err != nil {
+				t.Errorf("echo of %v: %v", a, err)
+				continue
+			}
+			if text(got) != want {
+				t.Errorf("echo of %v = %v, want %s", a, got, want)
 			}
 		}
-		if v, err := ch.Call(ctx, "void"); v != nil || err != nil {
-			t.Errorf("void: %v, %v", v, err)
-		}
+		wantResult(t, ch, nil, "void")
 		for selector, want := range map[string]string{
 			"refuse":  "dtx: call refuse: not now (com.apple.some 9)",
 			"fail":    "dtx: call fail: disk on fire (DTXMessage 1)",
@@ -90,20 +99,34 @@ func TestDevice(t *testing.T) {
 			"none:":   "dtx: call none:: Unable to invoke 'none:' - it does not respond to the selector (DTXMessage 1)",
 		} {
 			v, err := ch.Call(ctx, selector)
-			if v != nil || !errors.Is(err, ErrRemote) || err.Error() != want ||
-				errors.Is(err, ErrUnknownSelector) != (selector == "none:") {
-				t.Errorf("%s: %v, %v, want %s", selector, v, err, want)
+			if v != nil {
+				t.Errorf("%s = %v beside an error", selector, v)
+			}
+			if !errors.Is(err, ErrRemote) {
+				t.Errorf("%s: %v, want ErrRemote", selector, err)
+				continue
+			}
+			if err.Error() != want {
+				t.Errorf("%s: %v, want %s", selector, err, want)
+			}
+			if got := errors.Is(err, ErrUnknownSelector); got != (selector == "none:") {
+				t.Errorf("%s: %v is ErrUnknownSelector: %v", selector, err, got)
 			}
 		}
-		if _, err := c.Open(ctx, "none", ChannelOptions{}); !errors.Is(err, ErrRemote) ||
-			len(c.channels) != 2 {
-			t.Errorf("Open of an unknown channel: %v, %d channels", err, len(c.channels))
+		_, err = c.Open(ctx, "none", ChannelOptions{})
+		if !errors.Is(err, ErrRemote) {
+			t.Errorf("Open of an unknown channel: %v, want ErrRemote", err)
+		}
+		if len(c.channels) != 2 {
+			t.Errorf("%d channels after a refusal, want 2", len(c.channels))
 		}
 		if _, err := c.Control().Call(ctx, "anything"); !errors.Is(err, ErrUnknownSelector) {
 			t.Errorf("call on channel 0: %v", err)
 		}
-		if _, err := ch.Call(ctx, "echo:", make(chan int)); err == nil ||
-			errors.Is(err, ErrRemote) {
+		_, err = ch.Call(ctx, "echo:", make(chan int))
+		if err == nil {
+			t.Error("argument that cannot be sent: no error")
+		} else if errors.Is(err, ErrRemote) {
 			t.Errorf("argument that cannot be sent: %v", err)
 		}
 	})
@@ -129,14 +152,21 @@ func TestEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 			for want := range int64(3) {
-				in, err := ch.Next(ctx)
-				if err != nil || in.Type != Data || in.ExpectsReply {
-					t.Fatalf("Next: %+v, %v", in, err)
+				in := mustNext(t, ch)
+				if in.Type != Data {
+					t.Fatalf("event of the type %v, want Data", in.Type)
+				}
+				if in.ExpectsReply {
+					t.Fatalf("event %d expects a reply", want)
 				}
 				v, err := in.Object()
 				d, _ := v.(nskeyed.Dict)
-				if n, ok := d.Int("n"); !ok || n != want || err != nil {
-					t.Errorf("event %v, %v, want %d", v, err, want)
+				if err != nil {
+					t.Errorf("event %d: %v", want, err)
+					continue
+				}
+				if n, ok := d.Int("n"); !ok || n != want {
+					t.Errorf("event %v, want %d", v, want)
 				}
 			}
 		}
@@ -151,9 +181,11 @@ func TestEvents(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if live[-1].Err() == nil || live[-2].Err() != nil {
-			t.Errorf("the device's channels: %v, %v, want only the first to be over",
-				live[-1].Err(), live[-2].Err())
+		if live[-1].Err() == nil {
+			t.Error("the device's channel is not over after Close")
+		}
+		if err := live[-2].Err(); err != nil {
+			t.Errorf("the device's other channel is over: %v", err)
 		}
 	})
 }
@@ -170,10 +202,7 @@ func TestBothWays(t *testing.T) {
 		}
 		ask := func(ch *Channel, want string) {
 			for i := range 20 {
-				if v, err := ch.Call(ctx, "ask:", int64(i)); err != nil ||
-					v != fmt.Sprint(want, " ", i) {
-					t.Errorf("%s: %v, %v", want, v, err)
-				}
+				wantResult(t, ch, fmt.Sprint(want, " ", i), "ask:", int64(i))
 			}
 		}
 		devices := make(chan *Channel, 2)
@@ -188,8 +217,12 @@ func TestBothWays(t *testing.T) {
 				defer close(finished)
 				ch, err := c.Open(ctx, "to host",
 					ChannelOptions{Handler: whoami("device, own channel")})
-				if err != nil || ch.Code() != 1 {
+				if err != nil {
 					t.Errorf("device opens channel: %v", err)
+					return
+				}
+				if ch.Code() != 1 {
+					t.Errorf("device opens channel %d, want 1", ch.Code())
 					return
 				}
 				var wg sync.WaitGroup
@@ -210,8 +243,8 @@ func TestBothWays(t *testing.T) {
 	})
 }
 
-// TestLastWords checks that what a host asks for right before it leaves or
-// cancels the channel is done.
+// TestLastWords checks that the device handles the calls that a host made right before it
+// disconnected or cancelled the channel.
 func TestLastWords(t *testing.T) {
 	for _, cancel := range []bool{false, true} {
 		t.Run(fmt.Sprint("cancel ", cancel), func(t *testing.T) {
@@ -259,7 +292,7 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// TestServeEnds checks how Serve returns, and that it takes everything with it.
+// TestServeEnds checks the error of Serve, and that the connection is closed after it.
 func TestServeEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -288,16 +321,18 @@ func TestServeEnds(t *testing.T) {
 		if _, err := a.Write([]byte("not DTX, but long enough for it.")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Serve(context.Background(), b); !errors.Is(err, ErrMagic) ||
-			err.Error() != "dtx: serve: bad magic" {
-			t.Errorf("Serve of garbage: %v", err)
+		err := s.Serve(context.Background(), b)
+		if !errors.Is(err, ErrMagic) {
+			t.Errorf("Serve of garbage: %v, want ErrMagic", err)
+		} else if err.Error() != "dtx: serve: bad magic" {
+			t.Errorf("Serve of garbage: %v, want dtx: serve: bad magic", err)
 		}
 		a.Close()
 	})
 }
 
-// TestCapabilitiesFirst checks what hosts rely on: the device speaks first, with
-// id 1, even if a request is there already.
+// TestCapabilitiesFirst checks that the first message of the device has the
+// capabilities and the id 1, even if a request has already arrived.
 func TestCapabilitiesFirst(t *testing.T) {
 	for name, hold := range map[string]time.Duration{"at once": 0, "held": 200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -311,8 +346,11 @@ func TestCapabilitiesFirst(t *testing.T) {
 				start := time.Now()
 				m := p.read()
 				p.wantCall(m, 0, selCapabilities)
-				if m.ID != 1 || time.Since(start) != 0 {
-					t.Errorf("capabilities %+v after %v", m, time.Since(start))
+				if m.ID != 1 {
+					t.Errorf("capabilities have the id %d, want 1", m.ID)
+				}
+				if passed := time.Since(start); passed != 0 {
+					t.Errorf("capabilities after %v, want them at once", passed)
 				}
 				p.wantRefusal(p.read(), 1, 0)
 				p.Close()
@@ -324,15 +362,19 @@ func TestCapabilitiesFirst(t *testing.T) {
 	}
 }
 
-// TestHold checks that a device which holds back speaks when its time is over,
-// and copes with hosts that leave.
+// TestHold checks that a device with a Hold sends its capabilities after that time, and
+// that Serve returns if the host disconnects before.
 func TestHold(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		s := &Server{Hold: 200 * time.Millisecond}
 		c := serve(t, s, Options{Silent: true})
 		start := time.Now()
-		if _, err := c.Capabilities(ctx); err != nil || time.Since(start) != s.Hold {
-			t.Errorf("capabilities after %v, %v", time.Since(start), err)
+		_, err := c.Capabilities(ctx)
+		if err != nil {
+			t.Errorf("capabilities: %v", err)
+		}
+		if passed := time.Since(start); passed != s.Hold {
+			t.Errorf("capabilities after %v, want %v", passed, s.Hold)
 		}
 		a, b := linktest.Pipe()
 		a.Close()
@@ -351,81 +393,8 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// TestControlChannel serves methods on channel 0, as the accessibility audit
-// daemon does, and answers one of them later.
-func TestControlChannel(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		later := make(chan *Incoming, 1)
-		c := serve(t, &Server{Control: func(ch *Channel) Handler {
-			return HandlerFunc(func(ctx context.Context, in *Incoming) (any, error) {
-				switch in.Selector {
-				case "later":
-					later <- in
-					return nil, ErrLater
-				case "answer":
-					return nil, (<-later).Reply(ctx, "now")
-				case "event":
-					return nil, ch.Send(ctx, "hostAppStateChanged:", "x")
-				}
-				return int64(20), nil
-			})
-		}}, Options{
-			Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} },
-		})
-		if v, err := c.Control().Call(ctx, "deviceApiVersion"); v != int64(20) || err != nil {
-			t.Errorf("call: %v, %v", v, err)
-		}
-		got := make(chan any, 1)
-		go func() { v, _ := c.Control().Call(ctx, "later"); got <- v }()
-		synctest.Wait()
-		if _, err := c.Control().Call(ctx, "answer"); err != nil {
-			t.Error(err)
-		}
-		if v := <-got; v != "now" {
-			t.Errorf("answered later: %v", v)
-		}
-		if err := c.Control().Send(ctx, "event"); err != nil {
-			t.Error(err)
-		}
-		in, err := c.Control().Next(ctx)
-		if err != nil || in.Selector != "hostAppStateChanged:" {
-			t.Errorf("event: %+v, %v", in, err)
-		}
-	})
-}
-
-// TestBarrier asks for an answer after all that was sent before.
-func TestBarrier(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		var log bytes.Buffer
-		a, b := linktest.Pipe()
-		done := make(chan error, 1)
-		s := &Server{Channels: map[string]func(*Channel) Handler{"x": func(*Channel) Handler {
-			return HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
-				<-time.After(time.Second)
-				log.WriteString(in.Selector)
-				return nil, nil
-			})
-		}}}
-		go func() { done <- s.Serve(ctx, b) }()
-		p := &wirePeer{t: t, Conn: a, r: NewReader(a)}
-		p.read()
-		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(1), "x"),
-			call(t, Message{ID: 2, Channel: 1}, "a"), call(t, Message{ID: 3, Channel: 1}, "b"),
-			&Message{ID: 4, Channel: 1, Type: Barrier, ExpectsReply: true})
-		p.read()
-		if m := p.read(); m.ID != 4 || m.Type != Ack || log.String() != "ab" {
-			t.Errorf("%+v after %q", m, log.String())
-		}
-		p.Close()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // TestManyConnections opens and closes connections, some in the middle of a
-// call. The bubble fails if a goroutine stays.
+// call. The bubble fails if a goroutine is left.
 func TestManyConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		s := &Server{Channels: map[string]func(*Channel) Handler{"x": service}}

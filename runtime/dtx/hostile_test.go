@@ -452,8 +452,12 @@ func TestCutAtEachByte(t *testing.T) {
 					p.Write(b[:n])
 					p.Close()
 					<-c.Done()
-					if err := c.Err(); !errors.Is(err, want) || !errors.Is(err, net.ErrClosed) {
+					err := c.Err()
+					if !errors.Is(err, want) {
 						t.Fatalf("%d of %d bytes: %v, want %v", n, len(b), err, want)
+					}
+					if !errors.Is(err, net.ErrClosed) {
+						t.Fatalf("%d of %d bytes: %v, want net.ErrClosed", n, len(b), err)
 					}
 				}
 			})

@@ -45,6 +45,28 @@ func open(t testing.TB, c *Conn, identifier string, o ChannelOptions) *Channel {
 	return ch
 }
 
+// wantResult makes a call and checks what it returns.
+func wantResult(t testing.TB, ch *Channel, want any, selector string, args ...any) {
+	t.Helper()
+	got, err := ch.Call(context.Background(), selector, args...)
+	if err != nil {
+		t.Errorf("Call(%s, %v): %v", selector, args, err)
+	}
+	if got != want {
+		t.Errorf("Call(%s, %v) = %v, want %v", selector, args, got, want)
+	}
+}
+
+// mustNext returns the next message on a channel.
+func mustNext(t testing.TB, ch *Channel) *Incoming {
+	t.Helper()
+	in, err := ch.Next(context.Background())
+	if err != nil {
+		t.Fatalf("Next: %v", err)
+	}
+	return in
+}
+
 // wirePeer is a peer that a test plays message by message.
 type wirePeer struct {
 	t testing.TB
@@ -111,9 +133,17 @@ func archive(t testing.TB, v any) []byte {
 func (p *wirePeer) wantCall(m *Message, code int32, selector string) Args {
 	p.t.Helper()
 	got, err := nskeyed.Decode(m.Payload)
-	if m.Type != Dispatch || m.Channel != code || err != nil || got != selector {
-		p.t.Fatalf("message %v on %d, selector %v, %v, want %s on %d", m.Type, m.Channel, got, err,
-			selector, code)
+	if m.Type != Dispatch {
+		p.t.Fatalf("message of the type %v, want a call of %s", m.Type, selector)
+	}
+	if m.Channel != code {
+		p.t.Fatalf("call of %s on channel %d, want %d", selector, m.Channel, code)
+	}
+	if err != nil {
+		p.t.Fatalf("selector: %v", err)
+	}
+	if got != selector {
+		p.t.Fatalf("call of %v, want %s", got, selector)
 	}
 	list, err := DecodeArgs(m.Aux)
 	if err != nil {
@@ -134,9 +164,23 @@ func (p *wirePeer) wantRefusal(m *Message, id uint32, code int32) *nskeyed.NSErr
 	p.t.Helper()
 	v, err := m.Object(nil)
 	ns, ok := v.(*nskeyed.NSError)
-	if m.Type != Failure || m.ID != id || m.Channel != code || m.Conversation != 1 || !ok ||
-		ns.Domain != Domain || ns.Code != 1 {
-		p.t.Fatalf("message %+v holds %v, %v, want a refusal of %d on %d", m, v, err, id, code)
+	if m.Type != Failure {
+		p.t.Fatalf("message of the type %v, want a refusal of %d", m.Type, id)
+	}
+	if m.ID != id {
+		p.t.Fatalf("refusal of %d, want %d", m.ID, id)
+	}
+	if m.Channel != code {
+		p.t.Fatalf("refusal of %d on channel %d, want %d", id, m.Channel, code)
+	}
+	if m.Conversation != 1 {
+		p.t.Fatalf("refusal of %d in the conversation %d, want 1", id, m.Conversation)
+	}
+	if !ok {
+		p.t.Fatalf("refusal of %d holds %v, %v, want an NSError", id, v, err)
+	}
+	if ns.Domain != Domain || ns.Code != 1 {
+		p.t.Fatalf("refusal of %d: %s %d, want %s 1", id, ns.Domain, ns.Code, Domain)
 	}
 	return ns
 }

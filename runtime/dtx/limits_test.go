@@ -30,8 +30,12 @@ func TestLimits(t *testing.T) {
 		}
 		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selCancelChannel, Int32(1), Int32(2),
 			Int32(77)))
-		if m := p.read(); m.Type != Ack || len(c.channels) != MaxChannels-3 {
-			t.Errorf("%v after cancelling, %d channels", m.Type, len(c.channels))
+		m := p.read()
+		if m.Type != Ack {
+			t.Errorf("answer of the type %v to cancelling, want Ack", m.Type)
+		}
+		if len(c.channels) != MaxChannels-3 {
+			t.Errorf("%d channels after cancelling, want %d", len(c.channels), MaxChannels-3)
 		}
 		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(5), "x"))
 		p.wantRefusal(p.read(), 1, 0)
@@ -46,8 +50,11 @@ func TestLimits(t *testing.T) {
 		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selCapabilities, huge))
 		p.read()
 		caps, err := c.Capabilities(ctx)
-		if len(caps) != maxCapabilities || err != nil {
-			t.Errorf("%d capabilities, %v", len(caps), err)
+		if len(caps) != maxCapabilities {
+			t.Errorf("%d capabilities, want %d", len(caps), maxCapabilities)
+		}
+		if err != nil {
+			t.Errorf("capabilities: %v", err)
 		}
 	})
 }
@@ -58,15 +65,19 @@ func TestOpenTimeout(t *testing.T) {
 		c, p := peer(t, Options{Silent: true})
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if _, err := c.Open(short, "x",
-			ChannelOptions{}); !errors.Is(err, context.DeadlineExceeded) ||
-			!strings.HasPrefix(err.Error(), "dtx: open channel x: timeout") {
-			t.Errorf("Open: %v", err)
+		_, err := c.Open(short, "x", ChannelOptions{})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Open: %v, want DeadlineExceeded", err)
+		} else if !strings.HasPrefix(err.Error(), "dtx: open channel x: timeout") {
+			t.Errorf("Open: %v, want a timeout of channel x", err)
 		}
 		p.wantCall(p.read(), 0, selRequestChannel)
-		if n, _ := p.wantCall(p.read(), 0, selCancelChannel).Int(0); n != 1 ||
-			len(c.channels) != 1 {
-			t.Errorf("cancelled channel %d, %d left", n, len(c.channels))
+		n, _ := p.wantCall(p.read(), 0, selCancelChannel).Int(0)
+		if n != 1 {
+			t.Errorf("cancelled channel %d, want 1", n)
+		}
+		if len(c.channels) != 1 {
+			t.Errorf("%d channels left, want 1", len(c.channels))
 		}
 	})
 }
@@ -97,8 +108,11 @@ func TestOrder(t *testing.T) {
 			next[g]++
 			ids = append(ids, m.ID)
 		}
-		if !slices.IsSorted(ids) || ids[0] != 1 || ids[399] != 400 {
-			t.Errorf("ids %v", ids)
+		if !slices.IsSorted(ids) {
+			t.Errorf("ids are not in order: %v", ids)
+		}
+		if ids[0] != 1 || ids[399] != 400 {
+			t.Errorf("ids from %d to %d, want 1 to 400", ids[0], ids[399])
 		}
 	})
 }

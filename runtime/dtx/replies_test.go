@@ -53,8 +53,11 @@ func TestHostileReplies(t *testing.T) {
 					t.Errorf("%d bytes were taken", taken)
 				}
 				var own *Error
-				if !errors.As(err, &own) || own.Op != "call" {
+				if !errors.As(err, &own) {
 					t.Fatalf("Call = %v, want an *Error", err)
+				}
+				if own.Op != "call" {
+					t.Fatalf("Call = %v of the operation %q, want call", err, own.Op)
 				}
 				if x.want != nil && !errors.Is(err, x.want) {
 					t.Errorf("Call = %v, want %v", err, x.want)

@@ -95,6 +95,31 @@ func BenchmarkBareTLS(b *testing.B) {
 	}
 }
 
+// pulls copies the file from the device once.
+func pulls(b *testing.B, c *afc.Client) {
+	b.Helper()
+	n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard, afc.Transfer{})
+	if err != nil {
+		b.Fatalf("Pull: %v", err)
+	}
+	if n != bulk {
+		b.Fatalf("Pull: %d bytes, want %d", n, bulk)
+	}
+}
+
+// pushes copies the file to the device once.
+func pushes(b *testing.B, c *afc.Client, content []byte) {
+	b.Helper()
+	n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk",
+		afc.Transfer{})
+	if err != nil {
+		b.Fatalf("Push: %v", err)
+	}
+	if n != bulk {
+		b.Fatalf("Push: %d bytes, want %d", n, bulk)
+	}
+}
+
 // BenchmarkPull copies a file from the device: usbmux, lockdown's TLS, AFC.
 func BenchmarkPull(b *testing.B) {
 	d, m := served(b)
@@ -109,10 +134,7 @@ func BenchmarkPull(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard,
-			afc.Transfer{}); n != bulk || err != nil {
-			b.Fatal(n, err)
-		}
+		pulls(b, c)
 	}
 }
 
@@ -128,10 +150,7 @@ func BenchmarkPush(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk",
-			afc.Transfer{}); n != bulk || err != nil {
-			b.Fatal(n, err)
-		}
+		pushes(b, c, content)
 	}
 }
 

@@ -178,21 +178,41 @@ func checkFault(t *testing.T, what string, f virtual.Fault, name, udid string, e
 		t.Errorf("%s: %v", what, err)
 	}
 	if endless || f.Kind == virtual.Stall {
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), udid) {
-			t.Errorf("%s: %v, want the deadline and the device in it", what, err)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v, want DeadlineExceeded", what, err)
+		}
+		if !strings.Contains(err.Error(), udid) {
+			t.Errorf("%s: %v, want the device's UDID in it", what, err)
 		}
 	}
 	if name == "lockdown" {
 		named, ok := err.(*device.Error)
-		if !ok || named.UDID != udid || named.Op == "" || named.Service == "" ||
-			!strings.Contains(err.Error(), udid) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %#v names no device, service or operation: %v", what, err, err)
+		if !ok {
+			t.Errorf("%s: %T %v, want a *device.Error", what, err, err)
+			return
+		}
+		if named.UDID != udid {
+			t.Errorf("%s: %v is of the device %q, want %s", what, err, named.UDID, udid)
+		}
+		if named.Op == "" {
+			t.Errorf("%s: %#v names no operation", what, err)
+		}
+		if named.Service == "" {
+			t.Errorf("%s: %#v names no service", what, err)
+		}
+		if !strings.Contains(err.Error(), udid) {
+			t.Errorf("%s: the text %q does not name the device", what, err)
+		}
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: the text %q does not name %s", what, err, name)
 		}
 		return
 	}
-	if pkg, op := origin(err); pkg == "" || op == "" ||
-		!strings.HasPrefix(err.Error(), pkg+": "+op) {
-		t.Errorf("%s: %T names no service or operation: %v", what, err, err)
+	pkg, op := origin(err)
+	if pkg == "" || op == "" {
+		t.Errorf("%s: %T %v names no service or no operation", what, err, err)
+	} else if !strings.HasPrefix(err.Error(), pkg+": "+op) {
+		t.Errorf("%s: the text %q does not begin with %s: %s", what, err, pkg, op)
 	}
 }
 
@@ -238,8 +258,11 @@ func TestMuxerFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := c.List(context.Background())
-		if err != nil || len(list) != 1 {
-			t.Fatalf("List = %v, %v", list, err)
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		if len(list) != 1 {
+			t.Fatalf("List = %v, want one device", list)
 		}
 		for name, do := range muxerCalls(c, list[0].DeviceID) {
 			for what, f := range faults(3) {

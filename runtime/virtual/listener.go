@@ -19,7 +19,7 @@ const (
 	// nothing. Hosts send at least one packet every 15 seconds.
 	quietTunnel = 60 * time.Second
 	// orphanLife is how long an unused listener stays open after its control channel
-	// has ended. Some hosts close the control channel before they connect.
+	// has ended. A host may close the control channel before it connects.
 	orphanLife = 3 * time.Second
 	// maxListeners bounds the listeners for tunnels that hosts may ask for.
 	maxListeners = 64

@@ -5,13 +5,11 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -24,12 +22,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/installationproxy"
-	"github.com/imdlua/imdlua/runtime/tunnel"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestDeadAddress asks for a list of services where there is none.
+// TestDeadAddress asks for a list of services at an address on which nothing listens.
 func TestDeadAddress(t *testing.T) {
 	t.Parallel()
 	f := device.NewFinder(device.Options{})
@@ -37,13 +34,21 @@ func TestDeadAddress(t *testing.T) {
 	at := deadPort(t)
 	d, err := f.At(virtualtest.Context(t), device.DirectAt(at))
 	var e *device.Error
-	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) ||
-		!strings.Contains(err.Error(), at.String()) || d != nil {
-		t.Errorf("At(%s) = %v, %v; want a *device.Error with connection refused", at, d, err)
+	if d != nil {
+		t.Errorf("At(%s) = %v beside an error", at, d)
+	}
+	if !errors.As(err, &e) {
+		t.Fatalf("At(%s): %v, want a *device.Error", at, err)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("At(%s): %v, want a refused connection", at, err)
+	}
+	if !strings.Contains(err.Error(), at.String()) {
+		t.Errorf("At(%s): %v, want the address in it", at, err)
 	}
 }
 
-// lists shows a phone n times without a tunnel.
+// lists returns n addresses of a phone's list of services.
 func lists(t *testing.T, m *virtual.Machine, n int) []device.Direct {
 	t.Helper()
 	var all []device.Direct
@@ -57,7 +62,7 @@ func lists(t *testing.T, m *virtual.Machine, n int) []device.Direct {
 	return all
 }
 
-// TestDirect has only what Options.Direct tells of.
+// TestDirect finds devices by Options.Direct alone.
 func TestDirect(t *testing.T) {
 	t.Parallel()
 	h := virtualtest.Host(t, virtual.HostOptions{
@@ -71,8 +76,12 @@ func TestDirect(t *testing.T) {
 	})
 	ctx := virtualtest.Context(t)
 
-	if list, err := f.List(ctx, device.Selector{}); len(list) != 0 || err != nil {
-		t.Errorf("List of nothing = %v, %v", list, err)
+	list, err := f.List(ctx, device.Selector{})
+	if err != nil {
+		t.Errorf("List of nothing: %v", err)
+	}
+	if len(list) != 0 {
+		t.Errorf("List of nothing = %v", list)
 	}
 	if _, err := f.Find(ctx, device.Selector{}); !errors.Is(err, device.ErrNotFound) {
 		t.Errorf("Find in nothing = %v", err)
@@ -80,37 +89,67 @@ func TestDirect(t *testing.T) {
 	told = lists(t, one, 2)
 	told = append(told, device.DirectAt(deadPort(t)))
 	d, err := f.Find(ctx, device.Selector{})
-	if err != nil || d.UDID() != one.UDID() || len(d.Info().Routes) != 2 ||
-		d.Info().Name != one.Phone().Values.Name() {
-		t.Fatalf("Find = %v with %v, %v; want one device with two routes", d, d.Info().Routes, err)
+	if err != nil {
+		t.Fatalf("Find: %v", err)
+	}
+	if d.UDID() != one.UDID() {
+		t.Fatalf("Find = %s, want %s", d.UDID(), one.UDID())
+	}
+	if routes := d.Info().Routes; len(routes) != 2 {
+		t.Fatalf("the routes are %v, want two", routes)
+	}
+	if got, want := d.Info().Name, one.Phone().Values.Name(); got != want {
+		t.Fatalf("the name is %q, want %q", got, want)
 	}
 	if err := askProcesses(ctx, d, one); err != nil {
 		t.Error(err)
 	}
-	if r := d.Routes(); !r[0].Up || r[0].Use != "tunnel" || r[0].How != "list of services" ||
-		r[1].Up {
-		t.Errorf("routes are %+v", r)
+	r := d.Routes()
+	if !r[0].Up {
+		t.Errorf("the first route is not up: %+v", r[0])
+	}
+	if r[0].Use != "tunnel" {
+		t.Errorf("the first route is used for %q, want tunnel", r[0].Use)
+	}
+	if r[0].How != "list of services" {
+		t.Errorf("the first route was found by %q, want list of services", r[0].How)
+	}
+	if r[1].Up {
+		t.Errorf("the second route is up: %+v", r[1])
 	}
 	told = append(told, lists(t, two, 1)...)
 	var ambiguous *device.AmbiguousError
-	if _, err := f.Find(ctx,
-		device.Selector{}); !errors.As(err, &ambiguous) || len(ambiguous.Matches) != 2 ||
-		!strings.Contains(err.Error(), one.UDID()) || !strings.Contains(err.Error(), two.UDID()) {
-		t.Errorf("Find among two = %v", err)
+	_, err = f.Find(ctx, device.Selector{})
+	if !errors.As(err, &ambiguous) {
+		t.Fatalf("Find among two: %v, want an *AmbiguousError", err)
 	}
-	// The first list goes: the other one of the same device is as good.
+	if len(ambiguous.Matches) != 2 {
+		t.Errorf("Find among two: %v, want two matches", ambiguous.Matches)
+	}
+	for _, m := range []*virtual.Machine{one, two} {
+		if !strings.Contains(err.Error(), m.UDID()) {
+			t.Errorf("Find among two: %v, want %s in it", err, m.UDID())
+		}
+	}
+	// The first list disappears. The other one of the same device is used.
 	told = told[1:2]
 	d.CloseTunnel()
-	if err := d.Refresh(ctx); err != nil || len(d.Info().Routes) != 1 {
-		t.Errorf("Refresh = %v, %v", d.Info().Routes, err)
+	if err := d.Refresh(ctx); err != nil {
+		t.Errorf("Refresh: %v", err)
+	}
+	if routes := d.Info().Routes; len(routes) != 1 {
+		t.Errorf("the routes are %v after Refresh, want one", routes)
 	}
 	if err := askProcesses(ctx, d, one); err != nil {
 		t.Error(err)
 	}
 	told = []device.Direct{device.DirectAt(deadPort(t))}
-	if list, err := f.List(ctx, device.Selector{}); !errors.Is(err, syscall.ECONNREFUSED) ||
-		list != nil {
-		t.Errorf("List of a dead list = %v, %v", list, err)
+	list, err = f.List(ctx, device.Selector{})
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("List of a dead list: %v, want a refused connection", err)
+	}
+	if list != nil {
+		t.Errorf("List of a dead list = %v beside an error", list)
 	}
 	failed = io.ErrNoProgress
 	if true {
@@ -132,8 +171,8 @@ func askProcesses(ctx context.Context, o service.Opener, m *virtual.Machine) err
 		"%d processes, the phone has %d", len(list), len(m.Phone().Processes.List())))
 }
 
-// TestOneDevice is that a phone on several networks is one device with several
-// routes, and two phones on Wi-Fi are two.
+// TestOneDevice checks that a phone on several networks is one device with several
+// routes, and that two phones on Wi-Fi are two devices.
 func TestOneDevice(t *testing.T) {
 	t.Parallel()
 	h := virtualtest.Host(t, virtual.HostOptions{
@@ -161,35 +200,58 @@ func TestOneDevice(t *testing.T) {
 		"wifi remotepairing",
 	}
 	infos, err := f.List(ctx, device.Selector{Network: true})
-	if err != nil || len(infos) != 2 || !slices.Equal(vias(infos[0]), plugged) ||
-		!slices.Equal(vias(infos[1]), plugged) {
-		t.Fatalf("List = %+v, %v; want two devices with %v each", infos, err, plugged)
+	if err != nil {
+		t.Fatalf("List: %v", err)
 	}
+	if len(infos) != 2 {
+		t.Fatalf("List = %+v, want two devices", infos)
+	}
+	for i, info := range infos {
+		if got := vias(info); !slices.Equal(got, plugged) {
+			t.Fatalf("routes of device %d: %v, want %v", i, got, plugged)
+		}
+	}
+
 	for _, m := range h.Devices() {
 		m.Detach()
 	}
 	air := []string{"wifi lockdown", "wifi lockdown", "wifi remotepairing", "wifi remotepairing"}
 	infos, err = f.List(ctx, device.Selector{})
-	if err != nil || len(infos) != 2 || !slices.Equal(vias(infos[0]), air) {
-		t.Fatalf("List without a cable = %+v, %v; want two devices with %v each", infos, err, air)
+	if err != nil {
+		t.Fatalf("List without a cable: %v", err)
+	}
+	if len(infos) != 2 {
+		t.Fatalf("List without a cable = %+v, want two devices", infos)
+	}
+	if got := vias(infos[0]); !slices.Equal(got, air) {
+		t.Fatalf("routes without a cable: %v, want %v", got, air)
 	}
 	var ambiguous *device.AmbiguousError
-	if _, err := f.Find(ctx, device.Selector{Transport: "wifi"}); !errors.As(err, &ambiguous) ||
-		len(ambiguous.Matches) != 2 {
-		t.Errorf("Find = %v", err)
+	_, err = f.Find(ctx, device.Selector{Transport: "wifi"})
+	if !errors.As(err, &ambiguous) {
+		t.Errorf("Find by Wi-Fi: %v, want an *AmbiguousError", err)
+	} else if len(ambiguous.Matches) != 2 {
+		t.Errorf("Find by Wi-Fi: %v, want two matches", ambiguous.Matches)
 	}
 	name := h.Devices()[1].Phone().Values.Name()
-	if d, err := f.Find(ctx, device.Selector{Name: name, OS: ">=18"}); err != nil ||
-		d.UDID() != h.Devices()[1].UDID() {
-		t.Errorf("Find by name and version = %v, %v", d, err)
+	d, err := f.Find(ctx, device.Selector{Name: name, OS: ">=18"})
+	if err != nil {
+		t.Fatalf("Find by name and version: %v", err)
 	}
-	if list, err := f.List(ctx, device.Selector{Transport: "usb"}); err != nil || len(list) != 0 {
-		t.Errorf("List by cable = %v, %v", list, err)
+	if got, want := d.UDID(), h.Devices()[1].UDID(); got != want {
+		t.Errorf("Find by name and version = %s, want %s", got, want)
+	}
+	list, err := f.List(ctx, device.Selector{Transport: "usb"})
+	if err != nil {
+		t.Errorf("List by cable: %v", err)
+	}
+	if len(list) != 0 {
+		t.Errorf("List by cable = %v, want none", list)
 	}
 }
 
-// TestKnownRoutes stay known: looking for the device again without the network
-// does not lose the route that its tunnel is on.
+// TestKnownRoutes checks that looking for the device again without the network keeps the
+// route that its tunnel is on.
 func TestKnownRoutes(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
@@ -202,136 +264,22 @@ func TestKnownRoutes(t *testing.T) {
 	}
 	again := must(f.Find(ctx, device.Selector{}))(t)
 	routes := again.Routes()
-	if again != d || len(routes) != 2 || !routes[1].Up || routes[1].Route.Via != device.ViaRemoted {
-		t.Errorf("found again it has %+v", routes)
+	if again != d {
+		t.Errorf("Find = %v, want the same *Device again", again)
+	}
+	if len(routes) != 2 {
+		t.Fatalf("routes are %+v, want two", routes)
+	}
+	if !routes[1].Up {
+		t.Errorf("the second route is not up: %+v", routes[1])
+	}
+	if routes[1].Route.Via != device.ViaRemoted {
+		t.Errorf("the second route is by %v, want remoted", routes[1].Route.Via)
 	}
 }
 
-// rsdOnly returns a device of which nothing but a list of services is known,
-// which a tunnel of another program makes reachable.
-func rsdOnly(t *testing.T, o virtual.Options) (*device.Device, *virtual.Machine) {
-	t.Helper()
-	other, m := virtualtest.Device(t, o)
-	tun, err := other.Tunnel(virtualtest.Context(t), device.TunnelOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := device.NewFinder(device.Options{})
-	t.Cleanup(func() { f.Close() })
-	d, err := f.At(virtualtest.Context(t),
-		device.Direct{Name: "other", Address: "tunnel", Port: tun.RSDPort, Dial: tun.Dial})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d, m
-}
-
-// TestPortsThere forwards to ports of a device that has no muxer and no
-// lockdown outside of its tunnel.
-func TestPortsThere(t *testing.T) {
-	t.Parallel()
-	const port = 4242
-	d, _ := rsdOnly(t, virtual.Options{Phone: phone.Options{Profile: "ios26"}, Echo: port})
-	ctx := virtualtest.Context(t)
-	c, err := d.Connect(ctx, port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	echoed(t, c)
-	if c, err := d.Connect(ctx, 9); !errors.Is(err, syscall.ECONNREFUSED) || c != nil ||
-		!strings.Contains(err.Error(), d.UDID()) {
-		t.Errorf("Connect to a closed port = %v, %v", c, err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fw := d.Forward(l, port, func(err error) { t.Errorf("forward: %v", err) })
-	for range 3 {
-		c, err := net.Dial("tcp", fw.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		echoed(t, c)
-	}
-	if fw.Total() != 3 {
-		t.Errorf("%d connections, want 3", fw.Total())
-	}
-	// One that is open does not keep Close.
-	open, err := net.Dial("tcp", fw.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer open.Close()
-	if _, err := open.Write([]byte{'x'}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(open, make([]byte, 1)); err != nil {
-		t.Error(err)
-	}
-	if err := fw.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := open.Read(make([]byte, 1)); err == nil {
-		t.Error("a connection outlived its forward")
-	}
-}
-
-// echoed sends through c, ends its half and reads back all of it.
-func echoed(t *testing.T, c net.Conn) {
-	t.Helper()
-	defer c.Close()
-	sent := bytes.Repeat([]byte("there and back "), 20_000)
-	var work sync.WaitGroup
-	work.Go(func() {
-		if _, err := c.Write(sent); err != nil {
-			t.Error(err)
-		}
-		if err := link.CloseWrite(c); err != nil {
-			t.Error(err)
-		}
-	})
-	got, err := io.ReadAll(c)
-	work.Wait()
-	if err != nil || !bytes.Equal(got, sent) {
-		t.Errorf("%d of %d bytes came back, %v", len(got), len(sent), err)
-	}
-}
-
-// TestLongPackets sends much to devices that lose what is over 8192 bytes, as
-// real ones do.
-func TestLongPackets(t *testing.T) {
-	for _, c := range []struct {
-		profile string
-		via     device.Via
-	}{{"ios17", device.ViaMuxer}, {"ios17.2", device.ViaRemoted}, {"ios26", device.ViaPairing}} {
-		t.Run(fmt.Sprintf("%s/%s", c.profile, c.via), func(t *testing.T) {
-			t.Parallel()
-			ctx := virtualtest.Context(t)
-			d, m := alone(t, c.profile, c.via)
-			m.SetTunnelFaults(virtual.TunnelFaults{Faults: tunnel.Faults{DropOver: 8192}})
-			nc, err := must(d.Tunnel(ctx, device.TunnelOptions{}))(t).List().Open(ctx, afc.Service)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files := afc.New(nc)
-			defer files.Close()
-			sent := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
-			if err := files.WriteFile(ctx, "/long", sent); err != nil {
-				t.Fatal(err)
-			}
-			if b, err := m.Phone().Media.ReadFile("/long"); err != nil || !bytes.Equal(b, sent) {
-				t.Errorf("%d of %d bytes arrived, %v", len(b), len(sent), err)
-			}
-			if b, err := files.ReadFile(ctx, "/long"); err != nil || !bytes.Equal(b, sent) {
-				t.Errorf("%d of %d bytes came back, %v", len(b), len(sent), err)
-			}
-		})
-	}
-}
-
-// TestImageComesAndGoes is that the list of a tunnel that stands follows the
-// image.
+// TestImageComesAndGoes checks that the list of services in an open tunnel changes with
+// the developer image.
 func TestImageComesAndGoes(t *testing.T) {
 	for _, profile := range []string{"ios17.2", "ios26"} {
 		t.Run(profile, func(t *testing.T) {
@@ -382,16 +330,24 @@ func TestLockedInTunnel(t *testing.T) {
 		if err == nil {
 			nc.Close()
 		}
-		if c.ok && err != nil || !c.ok && !errors.Is(err, rsd.ErrPasswordProtected) {
+		if c.ok && err != nil {
 			t.Errorf("%s on a locked phone, escrow %v: %v", c.name.Lockdown, c.name.Escrow, err)
+		}
+		if !c.ok && !errors.Is(err, rsd.ErrPasswordProtected) {
+			t.Errorf("%s on a locked phone, escrow %v: %v, want ErrPasswordProtected",
+				c.name.Lockdown, c.name.Escrow, err)
 		}
 	}
 	// A host that lockdown does not know has no bag.
 	stranger, locked := rsdOnly(t, virtual.Options{Phone: phone.Options{Profile: "ios17.2"}})
 	locked.Phone().Screen.SetPasscode(true)
 	locked.Phone().Screen.Lock()
-	if c, err := afc.Connect(ctx, stranger); !errors.Is(err, rsd.ErrPasswordProtected) || c != nil {
-		t.Errorf("afc without a record = %v", err)
+	c, err := afc.Connect(ctx, stranger)
+	if !errors.Is(err, rsd.ErrPasswordProtected) {
+		t.Errorf("afc without a record: %v, want ErrPasswordProtected", err)
+	}
+	if c != nil {
+		t.Errorf("afc without a record = %v beside an error", c)
 	}
 }
 

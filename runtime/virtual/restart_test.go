@@ -181,8 +181,12 @@ func TestReady(t *testing.T) {
 			go func() { asked <- d.Ready(gone) }()
 			cancel()
 			var e *device.Error
-			if err := <-asked; !errors.As(err, &e) || !errors.Is(err, context.Canceled) {
-				t.Errorf("Ready that is cancelled: %v", err)
+			err := <-asked
+			if !errors.As(err, &e) {
+				t.Errorf("Ready that is cancelled: %v, want a *device.Error", err)
+			}
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Ready that is cancelled: %v, want Canceled", err)
 			}
 			go func() { asked <- d.Ready(ctx) }()
 			if err := m.Replug(); err != nil {

@@ -82,8 +82,11 @@ func (r route) only(t *testing.T, profile string) (*device.Device, *virtual.Mach
 		return d, m
 	}
 	infos, err := f.List(ctx, device.Selector{Network: true})
-	if err != nil || len(infos) != 1 {
-		t.Fatalf("List = %v, %v; want one device with all its routes", infos, err)
+	if err != nil {
+		t.Fatalf("List: %v", err)
+	}
+	if len(infos) != 1 {
+		t.Fatalf("List = %v, want one device with all its routes", infos)
 	}
 	d := f.Device(infos[0])
 	if r.via == device.ViaLockdown {

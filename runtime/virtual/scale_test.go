@@ -145,8 +145,11 @@ func TestManyDevices(t *testing.T) {
 	f := virtualtest.Finder(t, h, device.Options{})
 	ctx := virtualtest.Context(t)
 	infos, err := f.List(ctx, device.Selector{})
-	if err != nil || len(infos) != scaleDevices {
-		t.Fatalf("%d devices, %v", len(infos), err)
+	if err != nil {
+		t.Fatalf("List: %v", err)
+	}
+	if len(infos) != scaleDevices {
+		t.Fatalf("List finds %d devices, want %d", len(infos), scaleDevices)
 	}
 	all := make([]streams, scaleDevices)
 	for i := range all {
@@ -204,8 +207,12 @@ func residentMemory(t *testing.T) (uint64, bool) {
 	}
 	_, after, ok := strings.Cut(string(b), "VmRSS:")
 	var kib uint64
-	if _, err := fmt.Sscan(after, &kib); !ok || err != nil {
-		t.Fatalf("no VmRSS in /proc/self/status: %v", err)
+	_, err = fmt.Sscan(after, &kib)
+	if !ok {
+		t.Fatal("no VmRSS in /proc/self/status")
+	}
+	if err != nil {
+		t.Fatalf("VmRSS in /proc/self/status: %v", err)
 	}
 	return kib << 10, true
 }

@@ -106,10 +106,17 @@ func TestEndsAtEveryStage(t *testing.T) {
 				}
 				tun, err := d.Tunnel(ctx, s.options)
 				var e *device.Error
-				if tun != nil || !errors.As(err, &e) || e.UDID != m.UDID() ||
-					!errors.Is(err, cause) {
-					t.Errorf("%s: Tunnel = %v, %v; want a *device.Error with %v", what, tun, err,
-						cause)
+				if tun != nil {
+					t.Errorf("%s: Tunnel = %v beside an error", what, tun)
+				}
+				if !errors.As(err, &e) {
+					t.Errorf("%s: Tunnel: %v, want a *device.Error", what, err)
+				} else if e.UDID != m.UDID() {
+					t.Errorf("%s: Tunnel: %v of the device %q, want %s", what, err, e.UDID,
+						m.UDID())
+				}
+				if !errors.Is(err, cause) {
+					t.Errorf("%s: Tunnel: %v, want %v", what, err, cause)
 				}
 				if d.Tunneled() != nil {
 					t.Errorf("%s: there is a tunnel", what)
@@ -154,8 +161,12 @@ func TestGoesOnAfterSilence(t *testing.T) {
 			if err := askProcesses(virtualtest.Context(t), d, m); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
-			if r := d.Routes()[0]; !r.Up || r.Generation != 1 {
-				t.Errorf("route is %+v", r)
+			r := d.Routes()[0]
+			if !r.Up {
+				t.Errorf("the route is not up: %+v", r)
+			}
+			if r.Generation != 1 {
+				t.Errorf("the route has the generation %d, want 1", r.Generation)
 			}
 		})
 	}

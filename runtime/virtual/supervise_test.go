@@ -35,8 +35,13 @@ func TestTunnelGoesDown(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if tun := d.Tunneled(); tun == nil || tun.Generation != generation {
-					t.Fatalf("tunnel is %+v, want generation %d", tun, generation)
+				tun := d.Tunneled()
+				if tun == nil {
+					t.Fatalf("there is no tunnel, want generation %d", generation)
+				}
+				if tun.Generation != generation {
+					t.Fatalf("the tunnel has the generation %d, want %d", tun.Generation,
+						generation)
 				}
 				ended := make(chan error, 1)
 				go func() {
@@ -93,8 +98,12 @@ func TestSilentTunnel(t *testing.T) {
 	if err := <-hung; !errors.Is(err, tunnel.ErrDown) {
 		t.Errorf("the call in it ended in %v, want ErrDown", err)
 	}
-	if next, err := d.Tunnel(ctx, device.TunnelOptions{}); err != nil || next.Generation != 2 {
-		t.Errorf("the next tunnel: %+v, %v", next, err)
+	next, err := d.Tunnel(ctx, device.TunnelOptions{})
+	if err != nil {
+		t.Fatalf("the next tunnel: %v", err)
+	}
+	if next.Generation != 2 {
+		t.Errorf("the next tunnel has the generation %d, want 2", next.Generation)
 	}
 }
 
@@ -213,13 +222,19 @@ func TestKeeper(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(first.UDID(), second.UDID())
-	if !k.Cancel(first.UDID()) || k.Cancel("00008120-0000000000000000") {
-		t.Error("Cancel does not say what there was")
+	if !k.Cancel(first.UDID()) {
+		t.Error("Cancel of a tunnel that is there reports false")
+	}
+	if k.Cancel("00008120-0000000000000000") {
+		t.Error("Cancel of a tunnel that is not there reports true")
 	}
 	has(second.UDID())
 	one, err := k.Start(ctx, first.UDID())
-	if err != nil || one.Tunnel.Err() != nil {
-		t.Errorf("Start = %+v, %v", one, err)
+	if err != nil {
+		t.Fatalf("Start: %v", err)
+	}
+	if err := one.Tunnel.Err(); err != nil {
+		t.Errorf("the tunnel that Start returned ended: %v", err)
 	}
 	has(first.UDID(), second.UDID())
 	if _, err := k.Start(ctx, old.UDID()); !errors.Is(err, device.ErrNoTunnel) {

@@ -1,23 +1,16 @@
 package virtual_test
 
 import (
-	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
-	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
@@ -26,7 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// dialogs counts those of a phone whose user answers them so.
+// dialogs counts the trust dialogs of a phone whose user gives this answer.
 func dialogs(m *virtual.Machine, answer trust.Mode) *atomic.Int64 {
 	var n atomic.Int64
 	m.Phone().Trust.SetPolicy(trust.Policy{Mode: answer})
@@ -34,8 +27,8 @@ func dialogs(m *virtual.Machine, answer trust.Mode) *atomic.Int64 {
 	return &n
 }
 
-// another returns the device as a program that starts now finds it, which has
-// nothing but the stores.
+// another returns the device as a new program finds it. The program shares nothing with
+// the others but the stores.
 func another(
 	t *testing.T, h *virtual.Host, o device.Options, types ...bonjour.Type,
 ) *device.Device {
@@ -43,13 +36,16 @@ func another(
 	o.Browser = ears{h, types}
 	f := virtualtest.Finder(t, h, o)
 	infos, err := f.List(virtualtest.Context(t), device.Selector{Network: true})
-	if err != nil || len(infos) != 1 {
-		t.Fatalf("List = %v, %v", infos, err)
+	if err != nil {
+		t.Fatalf("List: %v", err)
+	}
+	if len(infos) != 1 {
+		t.Fatalf("List = %v, want one device", infos)
 	}
 	return f.Device(infos[0])
 }
 
-// onNetwork starts a phone that is there by cable and Wi-Fi.
+// onNetwork starts a phone that is reachable by cable and by Wi-Fi.
 func onNetwork(t *testing.T, profile string) (*virtual.Host, *virtual.Machine) {
 	t.Helper()
 	h := virtualtest.Host(t,
@@ -61,7 +57,7 @@ func onNetwork(t *testing.T, profile string) (*virtual.Host, *virtual.Machine) {
 	return h, m
 }
 
-// up makes a tunnel and says how.
+// up makes a tunnel and returns how it was made.
 func up(t *testing.T, d *device.Device, o device.TunnelOptions) string {
 	t.Helper()
 	tun, err := d.Tunnel(virtualtest.Context(t), o)
@@ -72,7 +68,18 @@ func up(t *testing.T, d *device.Device, o device.TunnelOptions) string {
 	return tun.How
 }
 
-// TestNoAutoPair is that nobody is asked on any route when pairing is not wanted.
+// wantUp makes a tunnel over QUIC and checks how often the phone or the host asked so far.
+func wantUp(t *testing.T, d *device.Device, asked *atomic.Int64, want int64) {
+	t.Helper()
+	if how := up(t, d, device.TunnelOptions{}); how != quic {
+		t.Errorf("the tunnel is %q, want %q", how, quic)
+	}
+	if n := asked.Load(); n != want {
+		t.Errorf("asked %d times, want %d", n, want)
+	}
+}
+
+// TestNoAutoPair checks that no route shows a trust dialog if NoAutoPair is set.
 func TestNoAutoPair(t *testing.T) {
 	for _, c := range []struct {
 		profile string
@@ -91,20 +98,29 @@ func TestNoAutoPair(t *testing.T) {
 			d, m := heard(t, c.profile, device.Options{NoAutoPair: true}, c.hears...)
 			n := dialogs(m, trust.After)
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
-			if !errors.Is(err, device.ErrNotPaired) || tun != nil {
-				t.Errorf("Tunnel = %v, %v; want ErrNotPaired", tun, err)
+			if !errors.Is(err, device.ErrNotPaired) {
+				t.Errorf("Tunnel: %v, want ErrNotPaired", err)
 			}
-			if e, ok := err.(*device.Error); !ok || e.UDID != m.UDID() {
-				t.Errorf("%#v does not name the device", err)
+			if tun != nil {
+				t.Errorf("Tunnel = %v beside an error", tun)
 			}
-			if n.Load() != 0 || len(m.Phone().Trust.Hosts()) != 0 {
-				t.Errorf("%d dialogs, %d hosts are trusted", n.Load(), len(m.Phone().Trust.Hosts()))
+			e, ok := err.(*device.Error)
+			if !ok {
+				t.Errorf("%#v, want a *device.Error", err)
+			} else if e.UDID != m.UDID() {
+				t.Errorf("%#v is of the device %q, want %s", err, e.UDID, m.UDID())
+			}
+			if shown := n.Load(); shown != 0 {
+				t.Errorf("%d dialogs, want none", shown)
+			}
+			if hosts := m.Phone().Trust.Hosts(); len(hosts) != 0 {
+				t.Errorf("%d hosts are trusted, want none", len(hosts))
 			}
 		})
 	}
 }
 
-// TestNextWay has the better ways fail: the next one is taken.
+// TestNextWay checks that Tunnel tries the next way if the better ones fail.
 func TestNextWay(t *testing.T) {
 	noProxy := func(m *virtual.Machine) {
 		m.SetFault(proxyService,
@@ -137,8 +153,11 @@ func TestNextWay(t *testing.T) {
 			late := &lateEars{ears: ears{h, c.hears}}
 			f := virtualtest.Finder(t, h, device.Options{Browser: late})
 			infos, err := f.List(virtualtest.Context(t), device.Selector{Network: true})
-			if err != nil || len(infos) != 1 {
-				t.Fatalf("List = %v, %v", infos, err)
+			if err != nil {
+				t.Fatalf("List: %v", err)
+			}
+			if len(infos) != 1 {
+				t.Fatalf("List = %v, want one device", infos)
 			}
 			d := f.Device(infos[0])
 			if c.hears == nil {
@@ -160,7 +179,7 @@ type lateEars struct{ ears }
 
 const proxyService = "com.apple.internal.devicecompute.CoreDeviceProxy"
 
-// TestNoWay is what is said when all ways fail.
+// TestNoWay checks the error of Tunnel if all ways fail.
 func TestNoWay(t *testing.T) {
 	refused := virtual.TunnelFaults{RefuseListener: true}
 	for _, c := range []struct {
@@ -206,18 +225,29 @@ func TestNoWay(t *testing.T) {
 			d, m := heard(t, c.profile, device.Options{}, c.hears...)
 			m.SetTunnelFaults(c.faults)
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
-			if tun != nil || err == nil || c.cause != nil && !errors.Is(err, c.cause) ||
-				!strings.HasSuffix(err.Error(), c.text) {
-				t.Errorf("Tunnel = %v, %v; want an error that ends in %q", tun, err, c.text)
+			if tun != nil {
+				t.Errorf("Tunnel = %v beside an error", tun)
 			}
-			if d.Tunneled() != nil || m.DropTunnels() != 0 && c.faults == (virtual.TunnelFaults{}) {
-				t.Error("there is a tunnel")
+			if err == nil {
+				t.Fatalf("Tunnel: no error, want one that ends in %q", c.text)
+			}
+			if c.cause != nil && !errors.Is(err, c.cause) {
+				t.Errorf("Tunnel: %v, want %v", err, c.cause)
+			}
+			if !strings.HasSuffix(err.Error(), c.text) {
+				t.Errorf("Tunnel: %v, want an error that ends in %q", err, c.text)
+			}
+			if d.Tunneled() != nil {
+				t.Errorf("there is a tunnel: %v", d.Tunneled())
+			}
+			if n := m.DropTunnels(); n != 0 && c.faults == (virtual.TunnelFaults{}) {
+				t.Errorf("the phone has %d tunnels", n)
 			}
 		})
 	}
 }
 
-// TestUserDeclines is that who says no is not asked again by another way.
+// TestUserDeclines checks that a user who declines is not asked again on another route.
 func TestUserDeclines(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -240,9 +270,15 @@ func TestUserDeclines(t *testing.T) {
 			n := dialogs(m, trust.Deny)
 			c.set(m)
 			ctx := virtualtest.Context(t)
-			if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, c.cause) ||
-				!errors.Is(err, remotepair.ErrDenied) || tun != nil {
-				t.Errorf("Tunnel = %v, %v; want %v", tun, err, c.cause)
+			tun, err := d.Tunnel(ctx, device.TunnelOptions{})
+			if !errors.Is(err, c.cause) {
+				t.Errorf("Tunnel: %v, want %v", err, c.cause)
+			}
+			if !errors.Is(err, remotepair.ErrDenied) {
+				t.Errorf("Tunnel: %v, want ErrDenied", err)
+			}
+			if tun != nil {
+				t.Errorf("Tunnel = %v beside an error", tun)
 			}
 			if n.Load() != c.shown {
 				t.Errorf("%d dialogs, want %d", n.Load(), c.shown)
@@ -262,8 +298,8 @@ func TestUserDeclines(t *testing.T) {
 	}
 }
 
-// TestLockdownDeclines is the same for lockdown's dialog: remote pairing's does
-// not follow it.
+// TestLockdownDeclines checks that no dialog of remote pairing follows after the user
+// has declined that of lockdown.
 func TestLockdownDeclines(t *testing.T) {
 	t.Parallel()
 	d, m := heard(t, "ios26", device.Options{}, cable)
@@ -277,8 +313,8 @@ func TestLockdownDeclines(t *testing.T) {
 	}
 }
 
-// TestDialogIsTold tells the program of a dialog that waits, as often as it
-// takes, and of none that is answered at once.
+// TestDialogIsTold checks that OnTrustDialog is called for each attempt while a dialog
+// waits, and not called for a dialog that is answered at once.
 func TestDialogIsTold(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")
@@ -292,193 +328,9 @@ func TestDialogIsTold(t *testing.T) {
 			m.Phone().Trust.TapTrust()
 		}
 	}}
-	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic ||
-		told.Load() != 2 {
-		t.Errorf("tunnel is %q after %d notices", how, told.Load())
-	}
+	wantUp(t, another(t, h, o, cable), &told, 2)
 	m.Phone().Trust.SetPolicy(trust.Policy{Mode: trust.After})
-	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic ||
-		told.Load() != 2 {
-		t.Errorf("tunnel is %q after %d notices", how, told.Load())
-	}
-}
-
-// TestRecords pairs once: the record serves later programs, until the phone has
-// forgotten the host.
-func TestRecords(t *testing.T) {
-	for _, c := range []struct {
-		profile string
-		hears   bonjour.Type
-		how     string
-	}{{"ios17.2", cable, quic}, {"ios17.2", air, quic}, {"ios26", air, tcp}} {
-		t.Run(c.profile+string(c.hears), func(t *testing.T) {
-			t.Parallel()
-			h, m := onNetwork(t, c.profile)
-			n := dialogs(m, trust.After)
-			dir := t.TempDir()
-			options := device.TunnelOptions{Route: "wifi"}
-			if c.hears == cable {
-				options = device.TunnelOptions{}
-			}
-			// A dialog more each time that the phone has forgotten.
-			for step, want := range []int64{1, 1, 2, 2} {
-				if step == 2 {
-					m.Phone().Trust.Reset()
-				}
-				o := device.Options{
-					RemoteStores: []device.RemoteStore{remotepair.NewDir(dir)},
-					HostName:     "workbench",
-				}
-				if how := up(t, another(t, h, o, c.hears), options); how != c.how {
-					t.Errorf("step %d: tunnel is %q, want %q", step, how, c.how)
-				}
-				if n.Load() != want {
-					t.Errorf("step %d: %d dialogs, want %d", step, n.Load(), want)
-				}
-			}
-			r, err := remotepair.NewDir(dir).Load(context.Background(), m.UDID())
-			if err != nil || r.PeerUDID != m.UDID() || r.RemoteUnlockHostKey == "" ||
-				len(r.PeerPublicKey) != ed25519.PublicKeySize {
-				t.Errorf("record is %v, %v", r, err)
-			}
-		})
-	}
-}
-
-// TestForeignRecords uses the records of pymobiledevice3, which have no more
-// than the host's keys, and does not write into its folder.
-func TestForeignRecords(t *testing.T) {
-	t.Parallel()
-	h, m := onNetwork(t, "ios17.2")
-	n := dialogs(m, trust.After)
-	ctx := virtualtest.Context(t)
-	const name = "workbench"
-	foreign, own := t.TempDir(), t.TempDir()
-	theirs := remotepair.NewDir(foreign)
-	if err := another(t, h,
-		device.Options{RemoteStores: []device.RemoteStore{theirs}, HostName: name},
-		cable).PairRemote(ctx); err != nil {
-		t.Fatal(err)
-	}
-	r, err := theirs.Load(ctx, m.UDID())
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(foreign, "remote_"+m.UDID()+".plist")
-	b, err := plist.Encode(plist.Dict{
-		"public_key":             []byte(r.HostPrivateKey.Public().(ed25519.PublicKey)),
-		"private_key":            []byte(r.HostPrivateKey.Seed()),
-		"remote_unlock_host_key": r.RemoteUnlockHostKey,
-	}, plist.XML)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	both := []device.RemoteStore{remotepair.NewDir(own), theirs}
-	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable),
-		device.TunnelOptions{}); how != quic || n.Load() != 1 {
-		t.Errorf("with pymobiledevice3's record the tunnel is %q after %d dialogs", how, n.Load())
-	}
-	// A record of our own that the phone does not know does not hide it.
-	stranger, err := remotepair.NewDir(own).Identity(ctx, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stale := &remotepair.Record{
-		HostIdentifier: stranger.Identifier, HostPrivateKey: stranger.PrivateKey,
-		HostAltIRK: stranger.AltIRK, PeerUDID: m.UDID(),
-	}
-	if err := remotepair.NewDir(own).Save(ctx, m.UDID(), stale); err != nil {
-		t.Fatal(err)
-	}
-	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable),
-		device.TunnelOptions{}); how != quic || n.Load() != 1 {
-		t.Errorf("with a stale record before it the tunnel is %q after %d dialogs", how, n.Load())
-	}
-	// Without it the stale one is replaced.
-	alone := both[:1]
-	if how := up(t, another(t, h, device.Options{RemoteStores: alone, HostName: name}, cable),
-		device.TunnelOptions{}); how != quic || n.Load() != 2 {
-		t.Errorf("with a stale record alone the tunnel is %q after %d dialogs", how, n.Load())
-	}
-	if now, err := os.ReadFile(file); err != nil || string(now) != string(b) {
-		t.Errorf("pymobiledevice3's record was changed: %v", err)
-	}
-	if how := up(t,
-		another(t, h, device.Options{RemoteStores: alone, NoAutoPair: true, HostName: name}, cable),
-		device.TunnelOptions{}); how != quic {
-		t.Errorf("the new record was not kept: %q", how)
-	}
-}
-
-// TestWrongDevice does not pair anew with a phone that has other keys, until its
-// owner asks for that.
-func TestWrongDevice(t *testing.T) {
-	t.Parallel()
-	h, m := onNetwork(t, "ios17.2")
-	ctx := virtualtest.Context(t)
-	store := remotepair.NewDir(t.TempDir())
-	o := device.Options{RemoteStores: []device.RemoteStore{store}}
-	if err := another(t, h, o, cable).PairRemote(ctx); err != nil {
-		t.Fatal(err)
-	}
-	r, err := store.Load(ctx, m.UDID())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.PeerPublicKey, _, err = ed25519.GenerateKey(nil)
-	if err := errors.Join(err, store.Save(ctx, m.UDID(), r)); err != nil {
-		t.Fatal(err)
-	}
-	n := dialogs(m, trust.After)
-	d := another(t, h, o, cable)
-	if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err,
-		remotepair.ErrAuthentication) || tun != nil || n.Load() != 0 {
-		t.Errorf("Tunnel = %v, %v with %d dialogs; want %v", tun, err, n.Load(),
-			remotepair.ErrAuthentication)
-	}
-	if err := d.PairRemote(ctx); err != nil || n.Load() != 1 {
-		t.Errorf("its owner pairs anew: %v with %d dialogs, want one", err, n.Load())
-	}
-	if _, err := d.Tunnel(ctx, device.TunnelOptions{}); err != nil {
-		t.Errorf("Tunnel after that: %v", err)
-	}
-}
-
-// TestPairRemoteAt pairs at an address that somebody names.
-func TestPairRemoteAt(t *testing.T) {
-	t.Parallel()
-	h, m := onNetwork(t, "ios26")
-	n := dialogs(m, trust.After)
-	ctx := virtualtest.Context(t)
-	store := remotepair.NewDir(t.TempDir())
-	o := device.Options{RemoteStores: []device.RemoteStore{store}, NoAutoPair: false}
-	f := virtualtest.Finder(t, h, o)
-	var port uint16
-	for _, i := range must(h.Browse(ctx, bonjour.Query{Type: air}))(t) {
-		port = i.Port
-	}
-	info, err := f.PairRemoteAt(ctx,
-		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
-	if err != nil || info.UDID != m.UDID() || n.Load() != 1 {
-		t.Errorf("PairRemoteAt = %+v, %v after %d dialogs", info, err, n.Load())
-	}
-	o.NoAutoPair = true
-	if how := up(t, another(t, h, o, air), device.TunnelOptions{Route: "wifi"}); how != tcp {
-		t.Errorf("tunnel is %q", how)
-	}
-	dead := deadPort(t)
-	_, err = f.PairRemoteAt(ctx, dead)
-	var e *device.Error
-	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) ||
-		!strings.Contains(err.Error(), dead.String()) {
-		t.Errorf("PairRemoteAt(%s) = %v", dead, err)
-	}
-	if _, err := store.Load(ctx, "nobody"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load = %v", err)
-	}
+	wantUp(t, another(t, h, o, cable), &told, 2)
 }
 
 // must fails the test on an error.
@@ -492,7 +344,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-// deadPort returns an address of this computer where nobody listens.
+// deadPort returns an address of this computer on which no program listens.
 func deadPort(t *testing.T) netip.AddrPort {
 	t.Helper()
 	for range 1000 {

@@ -6,7 +6,6 @@ import (
 	"image"
 	"image/color"
 	"image/png"
-	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -69,10 +68,7 @@ func BenchmarkTunnelPull(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard,
-			afc.Transfer{}); n != bulk || err != nil {
-			b.Fatal(n, err)
-		}
+		pulls(b, c)
 	}
 }
 
@@ -87,10 +83,7 @@ func BenchmarkTunnelPush(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk",
-			afc.Transfer{}); n != bulk || err != nil {
-			b.Fatal(n, err)
-		}
+		pushes(b, c, content)
 	}
 }
 
@@ -175,8 +168,12 @@ func BenchmarkScreenshot(b *testing.B) {
 	b.SetBytes(int64(len(picture)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if got, err := s.Screenshot(context.Background()); err != nil || len(got) != len(picture) {
-			b.Fatal(len(got), err)
+		got, err := s.Screenshot(context.Background())
+		if err != nil {
+			b.Fatalf("Screenshot: %v", err)
+		}
+		if len(got) != len(picture) {
+			b.Fatalf("a picture of %d bytes, want %d", len(got), len(picture))
 		}
 	}
 }

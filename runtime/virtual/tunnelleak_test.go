@@ -246,8 +246,11 @@ func TestManyTunnels(t *testing.T) {
 			device.Options{Stores: []pair.Store{trustHost(t, h.Devices()...)}})
 		ctx := virtualtest.Context(t)
 		infos, err := f.List(ctx, device.Selector{})
-		if err != nil || len(infos) != count {
-			t.Fatalf("List = %v, %v", infos, err)
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		if len(infos) != count {
+			t.Fatalf("List finds %d devices, want %d", len(infos), count)
 		}
 		machines := map[string]*virtual.Machine{}
 		for _, m := range h.Devices() {

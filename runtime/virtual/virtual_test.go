@@ -25,8 +25,11 @@ func TestEveryProfileAnswers(t *testing.T) {
 			d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: profile}})
 			ctx := virtualtest.Context(t)
 			v, err := d.Get(ctx, "", "ProductVersion")
-			if err != nil || v != m.Phone().Identity.Version {
-				t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().Identity.Version)
+			if err != nil {
+				t.Fatalf("ProductVersion: %v", err)
+			}
+			if v != m.Phone().Identity.Version {
+				t.Fatalf("ProductVersion = %v, want %s", v, m.Phone().Identity.Version)
 			}
 			for _, name := range m.Services() {
 				c, err := d.Open(ctx, service.Name{Lockdown: name})
@@ -94,9 +97,12 @@ func TestDeveloperServices(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.Phone().Values.SetDeveloperMode(false)
-			if err := tap(); !errors.Is(err, device.ErrDeveloperMode) ||
-				errors.Is(err, device.ErrNoImage) {
+			err := tap()
+			if !errors.Is(err, device.ErrDeveloperMode) {
 				t.Errorf("without developer mode: %v, want ErrDeveloperMode", err)
+			}
+			if errors.Is(err, device.ErrNoImage) {
+				t.Errorf("without developer mode: %v is ErrNoImage too", err)
 			}
 			m.Phone().Values.SetDeveloperMode(true)
 			m.Phone().Image.Unmount()
@@ -141,8 +147,12 @@ func TestTrustPolicies(t *testing.T) {
 	if err := d.Unpair(virtualtest.Context(t)); err != nil {
 		t.Errorf("Unpair: %v", err)
 	}
-	if ok, err := d.Paired(virtualtest.Context(t)); ok || err != nil {
-		t.Errorf("Paired after Unpair = %v, %v", ok, err)
+	ok, err := d.Paired(virtualtest.Context(t))
+	if ok {
+		t.Error("Paired after Unpair = true")
+	}
+	if err != nil {
+		t.Errorf("Paired after Unpair: %v", err)
 	}
 }
 
@@ -159,9 +169,12 @@ func TestNeverAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Pair(ctx); !errors.Is(err, lockdown.ErrPairingDialogResponsePending) ||
-		!errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Pair = %v, want the pending dialog and the deadline", err)
+	err = d.Pair(ctx)
+	if !errors.Is(err, lockdown.ErrPairingDialogResponsePending) {
+		t.Errorf("Pair: %v, want the pending dialog", err)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Pair: %v, want DeadlineExceeded", err)
 	}
 }
 
@@ -182,13 +195,21 @@ func TestInsecureNotifications(t *testing.T) {
 	if err := n.Post(ctx, passes); err != nil { // shows that Observe was read
 		t.Fatal(err)
 	}
-	if got, err := n.Next(ctx); got != passes || err != nil {
-		t.Fatalf("Next = %q, %v", got, err)
-	}
+	wantNext(t, n, passes)
 	m.Phone().Notifications.Post("com.example.private")
 	m.Phone().Notifications.Post(passes)
-	if got, err := n.Next(ctx); got != passes || err != nil {
-		t.Errorf("Next = %q, %v; the private name must not pass", got, err)
+	wantNext(t, n, passes) // the private name does not pass
+}
+
+// wantNext checks the name of the next notification.
+func wantNext(t *testing.T, n *notificationproxy.Client, want string) {
+	t.Helper()
+	got, err := n.Next(virtualtest.Context(t))
+	if err != nil {
+		t.Fatalf("Next: %v, want %s", err, want)
+	}
+	if got != want {
+		t.Errorf("Next = %s, want %s", got, want)
 	}
 }
 
@@ -213,11 +234,12 @@ func TestWhatOneServiceWritesAnotherReads(t *testing.T) {
 	if err := d.Set(ctx, "", "DeviceName", "Renamed"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := n.Next(ctx); got != changed || err != nil {
-		t.Errorf("Next = %q, %v", got, err)
+	wantNext(t, n, changed)
+	if err := d.Refresh(ctx); err != nil {
+		t.Errorf("Refresh: %v", err)
 	}
-	if err := d.Refresh(ctx); err != nil || d.Info().Name != "Renamed" {
-		t.Errorf("name after refresh %q, %v", d.Info().Name, err)
+	if got := d.Info().Name; got != "Renamed" {
+		t.Errorf("the name after Refresh is %q, want Renamed", got)
 	}
 }
 
@@ -236,9 +258,12 @@ func TestRestart(t *testing.T) {
 	if err := d.Back(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if now := d.Info().Routes[0].DeviceID; now == before || m.Phone().Clock.BootID() == boot {
-		t.Errorf("device id %d after %d, boot id changed: %v", now, before,
-			m.Phone().Clock.BootID() != boot)
+	now := d.Info().Routes[0].DeviceID
+	if now == before {
+		t.Errorf("the device id %d is the same as before", now)
+	}
+	if m.Phone().Clock.BootID() == boot {
+		t.Error("the boot id is the same as before")
 	}
 	if _, err := d.Get(ctx, "", "DeviceName"); err != nil {
 		t.Errorf("value after restart: %v", err)
@@ -269,13 +294,19 @@ func TestSeveralDevicesAreAnError(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	_, err := f.Find(ctx, device.Selector{})
 	var ambiguous *device.AmbiguousError
-	if !errors.As(err, &ambiguous) || len(ambiguous.Matches) != 3 {
-		t.Fatalf("Find = %v, want an error with three devices", err)
+	if !errors.As(err, &ambiguous) {
+		t.Fatalf("Find: %v, want an *AmbiguousError", err)
+	}
+	if len(ambiguous.Matches) != 3 {
+		t.Fatalf("Find: %d matches, want 3", len(ambiguous.Matches))
 	}
 	want := h.Devices()[1].UDID()
 	d, err := f.Find(ctx, device.Selector{UDID: want})
-	if err != nil || d.UDID() != want {
-		t.Errorf("Find by UDID = %v, %v", d, err)
+	if err != nil {
+		t.Fatalf("Find by UDID: %v", err)
+	}
+	if d.UDID() != want {
+		t.Errorf("Find by UDID = %s, want %s", d.UDID(), want)
 	}
 	if _, err := f.Find(ctx, device.Selector{UDID: "no"}); !errors.Is(err, device.ErrNotFound) {
 		t.Errorf("Find of nothing = %v", err)

@@ -50,8 +50,11 @@ func heard(
 	o.Browser = ears{h, types}
 	f := virtualtest.Finder(t, h, o)
 	infos, err := f.List(virtualtest.Context(t), device.Selector{Network: true})
-	if err != nil || len(infos) != 1 {
-		t.Fatalf("List = %v, %v; want one device with all its routes", infos, err)
+	if err != nil {
+		t.Fatalf("List: %v", err)
+	}
+	if len(infos) != 1 {
+		t.Fatalf("List = %v, want one device with all its routes", infos)
 	}
 	return f.Device(infos[0]), m
 }
@@ -209,8 +212,14 @@ func TestWays(t *testing.T) {
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
 			if c.tunneled == nil {
 				var e *device.Error
-				if !errors.As(err, &e) || !errors.Is(err, device.ErrNoTunnel) || tun != nil {
-					t.Errorf("Tunnel = %v, %v; want ErrNoTunnel", tun, err)
+				if !errors.As(err, &e) {
+					t.Errorf("Tunnel: %v, want a *device.Error", err)
+				}
+				if !errors.Is(err, device.ErrNoTunnel) {
+					t.Errorf("Tunnel: %v, want ErrNoTunnel", err)
+				}
+				if tun != nil {
+					t.Errorf("Tunnel = %v beside an error", tun)
 				}
 				return
 			}

@@ -39,13 +39,19 @@ func TestAttributes(t *testing.T) {
 				t.Errorf("%s is %v, want %v", name, pair[0], pair[1])
 			}
 		}
-		if got.ECID == 0 || got.Capacity < 1e11 {
-			t.Errorf("ECID %d, capacity %d", got.ECID, got.Capacity)
+		if got.ECID == 0 {
+			t.Error("ECID is 0")
+		}
+		if got.Capacity < 1e11 {
+			t.Errorf("capacity %d, want at least 1e11", got.Capacity)
 		}
 		r.phone.Values.SetDeveloperMode(!got.DeveloperMode)
 		again, err := r.info().Attributes(t.Context())
-		if err != nil || again.DeveloperMode == got.DeveloperMode {
-			t.Errorf("developer mode %v, %v", again.DeveloperMode, err)
+		if err != nil {
+			t.Fatalf("Attributes again: %v", err)
+		}
+		if again.DeveloperMode == got.DeveloperMode {
+			t.Errorf("developer mode %v did not change", again.DeveloperMode)
 		}
 	})
 }
@@ -62,8 +68,11 @@ func TestDisplays(t *testing.T) {
 		if d.Backlight != "activeOn" {
 			t.Errorf("backlight %q, want activeOn", d.Backlight)
 		}
-		if d.Orientation != "portrait" || d.Fixed {
-			t.Errorf("orientation %q, locked: %v", d.Orientation, d.Fixed)
+		if d.Orientation != "portrait" {
+			t.Errorf("orientation %q, want portrait", d.Orientation)
+		}
+		if d.Fixed {
+			t.Error("the orientation is locked")
 		}
 		s := d.List[0]
 		if s.Width != float64(width) || s.Height != float64(height) {
@@ -75,8 +84,14 @@ func TestDisplays(t *testing.T) {
 		if s.Scale != 3 {
 			t.Errorf("scale %v, want 3", s.Scale)
 		}
-		if !s.Primary || s.ID != 1 || s.Name != "LCD" {
-			t.Errorf("display %+v is not the built-in one", s)
+		if !s.Primary {
+			t.Errorf("display %+v is not the primary one", s)
+		}
+		if s.ID != 1 {
+			t.Errorf("display %d, want 1", s.ID)
+		}
+		if s.Name != "LCD" {
+			t.Errorf("display %q, want LCD", s.Name)
 		}
 		if s.UniqueID == "" {
 			t.Error("the display has no unique identifier")
@@ -102,8 +117,15 @@ func TestLockState(t *testing.T) {
 		check := func(required, since bool) {
 			t.Helper()
 			s, err := c.LockState(t.Context())
-			if err != nil || s.PasscodeRequired != required || s.UnlockedSinceBoot != since {
-				t.Errorf("lock state %+v, %v, want %v, %v", s, err, required, since)
+			if err != nil {
+				t.Errorf("LockState: %v", err)
+				return
+			}
+			if s.PasscodeRequired != required {
+				t.Errorf("passcode required: %v, want %v", s.PasscodeRequired, required)
+			}
+			if s.UnlockedSinceBoot != since {
+				t.Errorf("unlocked since boot: %v, want %v", s.UnlockedSinceBoot, since)
 			}
 		}
 		check(false, true)
@@ -125,14 +147,22 @@ func TestGestalt(t *testing.T) {
 		d, err := c.Gestalt(t.Context(), "ProductType", "DiskUsage", "SupportedDeviceFamilies",
 			"main-screen-scale", "nothing")
 		r.check(err)
-		if s, _ := d.String("ProductType"); s != r.phone.Identity.ProductType || len(d) != 4 {
-			t.Errorf("Gestalt = %v", d)
+		s, _ := d.String("ProductType")
+		if s != r.phone.Identity.ProductType {
+			t.Errorf("ProductType = %q, want %q", s, r.phone.Identity.ProductType)
+		}
+		if len(d) != 4 {
+			t.Errorf("Gestalt = %v, want 4 keys", d)
 		}
 		if n, _ := d.Path("DiskUsage", "TotalDiskCapacity"); n == nil {
 			t.Errorf("Gestalt = %v", d)
 		}
-		if d, err := c.Gestalt(t.Context()); err != nil || len(d) != 0 {
-			t.Errorf("Gestalt of nothing = %v, %v", d, err)
+		d, err = c.Gestalt(t.Context())
+		if err != nil {
+			t.Errorf("Gestalt of nothing: %v", err)
+		}
+		if len(d) != 0 {
+			t.Errorf("Gestalt of nothing = %v", d)
 		}
 		// Every existing value can be encoded.
 		for key, v := range r.phone.Diagnostics.Gestalt(nil) {

@@ -73,25 +73,44 @@ func TestSysdiagnose(t *testing.T) {
 		if want := r.phone.SysdiagnoseName(r.phone.Clock.Now()) + ".tar.gz"; s.Name != want {
 			t.Errorf("dry run: name %q, want %q", s.Name, want)
 		}
-		if n, err := s.Copy(ctx, io.Discard); n != 0 || err != nil {
-			t.Errorf("dry run holds %d bytes, %v", n, err)
+		n, err := s.Copy(ctx, io.Discard)
+		if n != 0 {
+			t.Errorf("dry run holds %d bytes", n)
+		}
+		if err != nil {
+			t.Errorf("Copy of a dry run: %v", err)
 		}
 		for _, logs := range []bool{true, false} {
 			s, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{WithoutLogs: !logs})
 			r.check(err)
 			var b bytes.Buffer
-			if n, err := s.Copy(ctx, &b); n != s.Size || err != nil || n == 0 ||
-				int64(b.Len()) != n {
-				t.Fatalf("Copy = %d, %v, want %d", n, err, s.Size)
+			n, err := s.Copy(ctx, &b)
+			if err != nil {
+				t.Fatalf("Copy: %v", err)
+			}
+			if n != s.Size {
+				t.Fatalf("Copy = %d bytes, want %d", n, s.Size)
+			}
+			if n == 0 {
+				t.Error("Copy = 0 bytes")
+			}
+			if int64(b.Len()) != n {
+				t.Errorf("Copy = %d bytes, but wrote %d", n, b.Len())
 			}
 			files, dir := unpack(t, b.Bytes()), strings.TrimSuffix(s.Name, ".tar.gz")
 			want, err := r.phone.Crashes.Files.ReadFile(report)
-			if err != nil || files[path.Join(dir, "crashes_and_spins", report)] != string(want) {
-				t.Errorf("the report %s is not in the archive: %v", report, err)
+			if err != nil {
+				t.Fatalf("the report %s on the phone: %v", report, err)
+			}
+			if got := files[path.Join(dir, "crashes_and_spins", report)]; got != string(want) {
+				t.Errorf("the report %s in the archive is %q, want %q", report, got, want)
 			}
 			text, ok := files[dir+"/system_logs.txt"]
-			if ok != logs || logs && !strings.Contains(text, "something went wrong") {
-				t.Errorf("logs %v: %q", ok, text)
+			if ok != logs {
+				t.Errorf("the archive has logs: %v, want %v", ok, logs)
+			}
+			if logs && !strings.Contains(text, "something went wrong") {
+				t.Errorf("the logs are %q", text)
 			}
 			if !strings.Contains(files[dir+"/ps.txt"], "/usr/libexec/lockdownd") {
 				t.Errorf("processes: %q", files[dir+"/ps.txt"])
@@ -118,21 +137,33 @@ func TestSysdiagnoseLeft(t *testing.T) {
 		}
 		begun, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{})
 		r.check(err)
-		if n, err := begun.Read(ctx, make([]byte, 10)); n == 0 || err != nil {
-			t.Errorf("Read = %d, %v", n, err)
+		count, err := begun.Read(ctx, make([]byte, 10))
+		if count == 0 {
+			t.Error("Read = 0 bytes")
+		}
+		if err != nil {
+			t.Errorf("Read: %v", err)
 		}
 		r.check(begun.Close())
 		stuck, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{})
 		r.check(err)
 		failure := errors.New("disk full")
-		if n, err := stuck.Copy(ctx, failing{failure}); n != 0 || !errors.Is(err, failure) {
-			t.Errorf("Copy = %d, %v", n, err)
+		n, err := stuck.Copy(ctx, failing{failure})
+		if n != 0 {
+			t.Errorf("Copy = %d bytes, want 0", n)
+		}
+		if !errors.Is(err, failure) {
+			t.Errorf("Copy: %v, want %v", err, failure)
 		}
 		r.check(stuck.Close())
 		whole, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{})
 		r.check(err)
-		if n, err := whole.Copy(ctx, io.Discard); n != whole.Size || err != nil {
-			t.Errorf("Copy = %d, %v", n, err)
+		n, err = whole.Copy(ctx, io.Discard)
+		if n != whole.Size {
+			t.Errorf("Copy = %d bytes, want %d", n, whole.Size)
+		}
+		if err != nil {
+			t.Errorf("Copy: %v", err)
 		}
 		// The device counts the files that no host fetches.
 		for {
@@ -143,8 +174,11 @@ func TestSysdiagnoseLeft(t *testing.T) {
 				}
 				continue
 			}
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Code != actionFailed {
-				t.Errorf("error %v", err)
+			e := (*Error)(nil)
+			if !errors.As(err, &e) {
+				t.Errorf("error %v, want an *Error", err)
+			} else if e.Code != actionFailed {
+				t.Errorf("error %v has the code %d, want %d", err, e.Code, actionFailed)
 			}
 			break
 		}
@@ -184,14 +218,23 @@ func TestFileOrder(t *testing.T) {
 		r.check(err)
 		length, _ := reply.Path(keyOutput, keyTransfer, keyLength)
 		n, ok := length.(uint64) // unsigned, because idevice ignores other numbers
-		if !ok || n == 0 {
-			t.Fatalf("reply %v", reply)
+		if !ok {
+			t.Fatalf("the reply %v has no length", reply)
+		}
+		if n == 0 {
+			t.Fatalf("the reply %v has the length 0", reply)
 		}
 		f, err := x.ReceiveFile(t.Context(), 0, -1)
 		r.check(err)
 		got, err := io.ReadAll(f.Reader(t.Context()))
-		if f.Stream != 2 || uint64(len(got)) != n || err != nil {
-			t.Errorf("stream %d, %d bytes, %v, want %d", f.Stream, len(got), err, n)
+		if f.Stream != 2 {
+			t.Errorf("the file is on stream %d, want 2", f.Stream)
+		}
+		if uint64(len(got)) != n {
+			t.Errorf("the file has %d bytes, want %d", len(got), n)
+		}
+		if err != nil {
+			t.Errorf("the file: %v", err)
 		}
 	})
 }
@@ -208,8 +251,14 @@ func TestCaptureTime(t *testing.T) {
 			}))
 		})
 		s, err := (&Diagnosis{c}).Sysdiagnose(t.Context(), SysdiagnoseOptions{})
-		if err != nil || s.Name != "x" || s.Size != 5 {
-			t.Fatalf("Sysdiagnose = %+v, %v", s, err)
+		if err != nil {
+			t.Fatalf("Sysdiagnose: %v", err)
+		}
+		if s.Name != "x" {
+			t.Errorf("Sysdiagnose = name %q, want x", s.Name)
+		}
+		if s.Size != 5 {
+			t.Errorf("Sysdiagnose = size %d, want 5", s.Size)
 		}
 		// The device never sends the file.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

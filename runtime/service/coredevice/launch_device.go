@@ -28,7 +28,7 @@ func platformOptions(in *input) plist.Dict {
 }
 
 // background reads the option that keeps the current app in the foreground. The option
-// has two names, and some hosts send a number instead of a boolean.
+// has two names, and a host may send a number instead of a boolean.
 func background(d plist.Dict) bool {
 	for _, key := range []string{optionBackground, "__" + optionBackground} {
 		if on, _ := d.Bool(key); on {

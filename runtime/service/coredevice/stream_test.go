@@ -1,6 +1,10 @@
 package coredevice
 
 import (
+	"context"
+	"errors"
+	"net"
+	"slices"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
@@ -55,8 +59,16 @@ func TestBadEvents(t *testing.T) {
 				}
 			})
 			list, err := a.StreamProcesses(ctx)
-			if err != nil || len(list) != 2 || list[1].PID != 2 {
-				t.Errorf("StreamProcesses = %+v, %v, want processes 1 and 2", list, err)
+			if err != nil {
+				t.Errorf("StreamProcesses: %v", err)
+				return
+			}
+			var ids []int
+			for _, p := range list {
+				ids = append(ids, p.PID)
+			}
+			if want := []int{1, 2}; !slices.Equal(ids, want) {
+				t.Errorf("StreamProcesses = %v, want %v", ids, want)
 			}
 			if n := a.Malformed(); n != 1 {
 				t.Errorf("%d malformed events, want 1", n)
@@ -83,4 +95,99 @@ func TestUnasked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// streaming is what a device sends after a request for a stream.
+type streaming func(c *remotexpc.Conn, m *remotexpc.Message, channel xpc.UUID)
+
+// streamer returns a client of a device that answers the first stream with ways[0], the
+// second with ways[1], and so on.
+func streamer(t *testing.T, ways ...streaming) *Apps {
+	return &Apps{fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
+		i, err := DecodeInvocation(m.Body)
+		if err != nil {
+			return err
+		}
+		in, _ := i.Input.(xpc.Dict)
+		proxy, _ := in.Dict(keyProxy)
+		channel, _ := proxy.UUID(keyChannel)
+		ways[0](c, m, channel)
+		ways = ways[1:]
+		return nil
+	})}
+}
+
+// TestStreams uses devices that send streams in unusual ways.
+func TestStreams(t *testing.T) {
+	bubble(t, "", func(t *testing.T, _ *rig) {
+		ctx := context.Background()
+		token := func(pid int) xpc.Dict { return xpc.Dict{{Key: keyPID, Value: int64(pid)}} }
+		say := func(c *remotexpc.Conn, p *push) {
+			if err := c.Send(ctx, p.encode()); err != nil && !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+		}
+		failing := func(c *remotexpc.Conn, _ *remotexpc.Message, channel xpc.UUID) {
+			say(c, &push{channel: channel, elements: []any{token(1)}})
+			_ = c.Send(ctx, encodeFailure("", refuse(DomainAction, actionFailed, "no more")))
+		}
+		a := streamer(t, func(c *remotexpc.Conn, m *remotexpc.Message, channel xpc.UUID) {
+			_ = c.Reply(ctx, &remotexpc.Message{Message: xpc.Message{ID: 99}},
+				encodeFailure("", refuse("D", 1, "late")))
+			_ = c.Reply(ctx, m, output(xpc.Dict{}))
+			say(c, &push{channel: xpc.UUID{9}, finished: true})
+			say(c, &push{channel: channel, elements: []any{token(1), token(2)}})
+			say(c, &push{channel: channel})
+			say(c, &push{channel: channel, elements: []any{token(3)}})
+			say(c, &push{channel: channel, finished: true})
+		}, failing, failing)
+		// The stream has several pieces, a reply between them, and messages of another
+		// channel.
+		list, err := a.StreamProcesses(ctx)
+		if err != nil {
+			t.Fatalf("StreamProcesses: %v", err)
+		}
+		var ids []int
+		for _, p := range list {
+			ids = append(ids, p.PID)
+		}
+		if want := []int{1, 2, 3}; !slices.Equal(ids, want) {
+			t.Errorf("StreamProcesses = %v, want %v", ids, want)
+		}
+		// The device reports an error. The connection stays usable.
+		list, err = a.StreamProcesses(ctx)
+		if list != nil {
+			t.Errorf("StreamProcesses = %v beside an error", list)
+		}
+		refusal := "coredevice: streamprocesslist: no more (CoreDevice.ActionError 3)"
+		if err == nil || err.Error() != refusal {
+			t.Errorf("StreamProcesses: %v, want %s", err, refusal)
+		}
+		// If the host stops reading, the connection ends, because the device would not
+		// stop.
+		want := errors.New("enough")
+		if err := a.Stream(ctx, featStreamProcess, nil,
+			func([]any) error { return want }); !errors.Is(err, want) {
+			t.Errorf("Stream = %v", err)
+		}
+		<-a.Done()
+		// The device sends more elements than the limit.
+		many := make([]any, maxElements/4+1)
+		for i := range many {
+			many[i] = token(i)
+		}
+		a = streamer(t, func(c *remotexpc.Conn, _ *remotexpc.Message, channel xpc.UUID) {
+			for range 4 {
+				say(c, &push{channel: channel, elements: many})
+			}
+		})
+		if _, err := a.StreamProcesses(ctx); !errors.Is(err, ErrProtocol) {
+			t.Errorf("StreamProcesses = %v", err)
+		}
+		// The device sends nothing.
+		a = streamer(t, func(*remotexpc.Conn, *remotexpc.Message, xpc.UUID) {})
+		if _, err := a.StreamProcesses(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("StreamProcesses = %v", err)
+		}
+	})
 }

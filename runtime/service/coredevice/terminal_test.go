@@ -36,8 +36,12 @@ func wantText(t *testing.T, term *Terminal, want string) {
 func wantEnd(t *testing.T, term *Terminal) {
 	t.Helper()
 	for range 2 {
-		if n, err := term.Read(t.Context(), make([]byte, 10)); n != 0 || err != io.EOF {
-			t.Errorf("Read = %d, %v, want the end", n, err)
+		n, err := term.Read(t.Context(), make([]byte, 10))
+		if n != 0 {
+			t.Errorf("Read = %d bytes, want none", n)
+		}
+		if err != io.EOF {
+			t.Errorf("Read: %v, want io.EOF", err)
 		}
 	}
 }
@@ -61,8 +65,11 @@ func TestTerminal(t *testing.T) {
 		other, err := OpenTerminal(ctx, r)
 		r.check(err)
 		defer other.Close()
-		if term.ID == other.ID || term.ID == (xpc.UUID{}) {
-			t.Errorf("identifiers %v and %v", term.ID, other.ID)
+		if term.ID == other.ID {
+			t.Errorf("both terminals have the identifier %v", term.ID)
+		}
+		if term.ID == (xpc.UUID{}) {
+			t.Error("the identifier is all zeros")
 		}
 		_, err = term.Write(ctx, []byte("early\nhalf a "))
 		r.check(err)
@@ -169,8 +176,11 @@ func TestTerminalApart(t *testing.T) {
 		for _, bad := range []any{"no uuid", int64(1), xpc.UUID{1}} {
 			_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{Key: keyStandardIn, Value: terms[0].ID},
 				xpc.Pair{Key: keyStandardOut, Value: bad}))
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Domain == "" {
-				t.Errorf("%v: %v", bad, err)
+			e := (*Error)(nil)
+			if !errors.As(err, &e) {
+				t.Errorf("%v: %v, want an *Error", bad, err)
+			} else if e.Domain == "" {
+				t.Errorf("%v: %v has no domain", bad, err)
 			}
 		}
 		// Identifiers in text form are accepted too.
@@ -211,8 +221,12 @@ func TestTerminalHangUp(t *testing.T) {
 		if _, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term}); err == nil {
 			t.Error("launched with a terminal that is gone")
 		}
-		if _, err := term.Read(ctx, make([]byte, 1)); err == nil || err == io.EOF {
-			t.Errorf("Read = %v", err)
+		_, err = term.Read(ctx, make([]byte, 1))
+		if err == nil {
+			t.Error("Read of a terminal that is gone: no error")
+		}
+		if err == io.EOF {
+			t.Error("Read of a terminal that is gone: io.EOF, want another error")
 		}
 		if _, err := term.Write(ctx, []byte("x")); !errors.Is(err, io.ErrClosedPipe) &&
 			!errors.Is(err, net.ErrClosed) {
@@ -270,15 +284,21 @@ func TestNewTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Close()
-		if term, err := NewTerminal(t.Context(), c); term != nil ||
-			!errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("NewTerminal = %v, %v", term, err)
+		none, err := NewTerminal(t.Context(), c)
+		if none != nil {
+			t.Errorf("NewTerminal = %v beside an error", none)
+		}
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("NewTerminal: %v, want io.ErrUnexpectedEOF", err)
 		}
 		c, d = linktest.Pipe()
 		defer d.Close()
-		if term, err := NewTerminal(t.Context(), c); term != nil ||
-			!errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("NewTerminal = %v, %v", term, err)
+		none, err = NewTerminal(t.Context(), c)
+		if none != nil {
+			t.Errorf("NewTerminal = %v beside an error", none)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("NewTerminal: %v, want DeadlineExceeded", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		c, served := servicetest.Dial(ctx, t, (&Device{}).Handler(OpenStdIOSocket))

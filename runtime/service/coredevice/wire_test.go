@@ -72,8 +72,11 @@ func TestGolden(t *testing.T) {
 	} {
 		wire := unhex(t, c.wire)
 		got, err := xpc.Append(nil, &xpc.Message{Flags: c.flags, ID: 1, Body: c.body})
-		if err != nil || !bytes.Equal(got, wire) {
-			t.Errorf("%s: Append = % x, %v, want % x", name, got, err, wire)
+		if err != nil {
+			t.Errorf("%s: Append: %v", name, err)
+		}
+		if !bytes.Equal(got, wire) {
+			t.Errorf("%s: Append = % x, want % x", name, got, wire)
 		}
 		m, _, err := xpc.Decode(wire)
 		if err != nil {
@@ -81,18 +84,28 @@ func TestGolden(t *testing.T) {
 		}
 		switch name {
 		case "request":
-			if got, err := DecodeInvocation(m.Body); err != nil ||
-				!reflect.DeepEqual(got, invocation) {
-				t.Errorf("DecodeInvocation(% x) = %+v, %v, want %+v", wire, got, err, invocation)
+			got, err := DecodeInvocation(m.Body)
+			if err != nil {
+				t.Errorf("DecodeInvocation(% x): %v", wire, err)
+			}
+			if !reflect.DeepEqual(got, invocation) {
+				t.Errorf("DecodeInvocation(% x) = %+v, want %+v", wire, got, invocation)
 			}
 		case "output":
-			if got, err := decodeReply(m.Body); err != nil || !reflect.DeepEqual(got, xpc.Dict{}) {
-				t.Errorf("decodeReply(% x) = %+v, %v, want {}", wire, got, err)
+			got, err := decodeReply(m.Body)
+			if err != nil {
+				t.Errorf("decodeReply(% x): %v", wire, err)
+			}
+			if !reflect.DeepEqual(got, xpc.Dict{}) {
+				t.Errorf("decodeReply(% x) = %+v, want {}", wire, got)
 			}
 		case "error":
-			if got, err := decodeReply(m.Body); !reflect.DeepEqual(err, error(refusal)) ||
-				got != nil {
-				t.Errorf("decodeReply(% x) = %+v, %#v, want %#v", wire, got, err, refusal)
+			got, err := decodeReply(m.Body)
+			if !reflect.DeepEqual(err, error(refusal)) {
+				t.Errorf("decodeReply(% x): %#v, want %#v", wire, err, refusal)
+			}
+			if got != nil {
+				t.Errorf("decodeReply(% x) = %+v beside an error", wire, got)
 			}
 		}
 	}
@@ -162,9 +175,11 @@ func TestDecodeInvocation(t *testing.T) {
 			}
 			got.Input = nil
 		}
-		if err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: DecodeInvocation(%v) = %+v, %v, want %+v", c.name, c.body, got, err,
-				c.want)
+		if err != nil {
+			t.Errorf("%s: DecodeInvocation(%v): %v", c.name, c.body, err)
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: DecodeInvocation(%v) = %+v, want %+v", c.name, c.body, got, c.want)
 		}
 	}
 }
@@ -227,15 +242,20 @@ func TestPush(t *testing.T) {
 		{"nothing", xpc.Dict{}, nil, "status"},
 	} {
 		got, err := decodePush(c.body)
-		if !reflect.DeepEqual(got, c.want) || (err == nil) != (c.err == "") ||
-			err != nil && !strings.Contains(err.Error(), c.err) {
-			t.Errorf("%s: decodePush(%v) = %+v, %v, want %+v, %s", c.name, c.body, got, err, c.want,
-				c.err)
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: decodePush(%v) = %+v, want %+v", c.name, c.body, got, c.want)
+		}
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: decodePush(%v): %v, want %q", c.name, c.body, err, c.err)
 		}
 	}
 	for _, p := range []*push{{channel: u, elements: []any{"a"}}, {channel: u, finished: true}} {
-		if got, err := decodePush(p.encode()); err != nil || !reflect.DeepEqual(got, p) {
-			t.Errorf("decodePush(encode(%+v)) = %+v, %v", p, got, err)
+		got, err := decodePush(p.encode())
+		if err != nil {
+			t.Errorf("decodePush(encode(%+v)): %v", p, err)
+		}
+		if !reflect.DeepEqual(got, p) {
+			t.Errorf("decodePush(encode(%+v)) = %+v", p, got)
 		}
 	}
 }
@@ -271,12 +291,17 @@ func TestErrors(t *testing.T) {
 		},
 		{failed("x", "", deep), "coredevice: x: more (D 1)", nil},
 	} {
-		if c.err.Error() != c.text || c.is != nil && !errors.Is(c.err, c.is) {
-			t.Errorf("%+v says %q, want %q; is %v: %v", c.err, c.err, c.text, c.is,
-				errors.Is(c.err, c.is))
+		if c.err.Error() != c.text {
+			t.Errorf("error %q, want %q", c.err, c.text)
 		}
-		if errors.Is(c.err, fs.ErrNotExist) || errors.Is(c.err, nil) {
-			t.Errorf("%v is everything", c.err)
+		if c.is != nil && !errors.Is(c.err, c.is) {
+			t.Errorf("%v is not %v", c.err, c.is)
+		}
+		if errors.Is(c.err, fs.ErrNotExist) {
+			t.Errorf("%v is fs.ErrNotExist", c.err)
+		}
+		if errors.Is(c.err, nil) {
+			t.Errorf("%v is nil", c.err)
 		}
 	}
 }
@@ -296,8 +321,11 @@ func TestPaths(t *testing.T) {
 	if pathOf(got) != file {
 		t.Errorf("pathOf(%q) = %q, want %q", got, pathOf(got), file)
 	}
-	if strings.Contains(got, " ") || !strings.HasPrefix(got, "file:///private") {
-		t.Errorf("urlOf(%q) = %q is not a URL", file, got)
+	if strings.Contains(got, " ") {
+		t.Errorf("urlOf(%q) = %q has a space", file, got)
+	}
+	if !strings.HasPrefix(got, "file:///private") {
+		t.Errorf("urlOf(%q) = %q is not a file URL", file, got)
 	}
 	for name, want := range map[string]string{
 		"a.tar.gz": "a.tar.gz", "../../a": "a", `..\b`: "b", "/": "", "..": "", "": "",
@@ -347,9 +375,20 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		if i, err := DecodeInvocation(m.Body); err == nil {
 			again, err := DecodeInvocation(i.Encode())
-			if err != nil || again.Feature != i.Feature || again.Action != i.Action ||
-				again.ID != i.ID || again.Version != i.Version {
-				t.Errorf("DecodeInvocation(Encode(%+v)) = %+v, %v", i, again, err)
+			if err != nil {
+				t.Fatalf("DecodeInvocation(Encode(%+v)): %v", i, err)
+			}
+			if again.Feature != i.Feature {
+				t.Errorf("feature %q becomes %q", i.Feature, again.Feature)
+			}
+			if again.Action != i.Action {
+				t.Errorf("action %q becomes %q", i.Action, again.Action)
+			}
+			if again.ID != i.ID {
+				t.Errorf("id %q becomes %q", i.ID, again.ID)
+			}
+			if again.Version != i.Version {
+				t.Errorf("version %v becomes %v", i.Version, again.Version)
 			}
 			body, _ := i.Input.(xpc.Dict)
 			in := newInput(body)

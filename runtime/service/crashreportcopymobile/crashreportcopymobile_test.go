@@ -67,23 +67,41 @@ func TestReports(t *testing.T) {
 		t.Errorf("skipped %v", skipped)
 	}
 	i := slices.IndexFunc(list, func(r Report) bool { return r.Path == name })
-	if i < 0 || list[i].Process != "My App" || list[i].Size != 3 || list[i].Time.IsZero() {
-		t.Errorf("Reports = %+v", list)
+	if i < 0 {
+		t.Fatalf("Reports = %+v, want %s in it", list, name)
+	}
+	if list[i].Process != "My App" {
+		t.Errorf("the process is %q, want My App", list[i].Process)
+	}
+	if list[i].Size != 3 {
+		t.Errorf("the size is %d, want 3", list[i].Size)
+	}
+	if list[i].Time.IsZero() {
+		t.Errorf("the report %+v has no time", list[i])
 	}
 	if !slices.IsSortedFunc(list,
 		func(a, b Report) int { return strings.Compare(a.Path, b.Path) }) {
 		t.Errorf("not sorted: %+v", list)
 	}
 	for _, r := range list {
-		if b, err := c.ReadFile(ctx, r.Path); err != nil || int64(len(b)) != r.Size {
-			t.Errorf("%s: %d bytes of %d, %v", r.Path, len(b), r.Size, err)
+		b, err := c.ReadFile(ctx, r.Path)
+		if err != nil {
+			t.Errorf("%s: %v", r.Path, err)
+			continue
+		}
+		if int64(len(b)) != r.Size {
+			t.Errorf("%s: %d bytes, want %d", r.Path, len(b), r.Size)
 		}
 	}
 	if err := Clear(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	if list, _, err := Reports(ctx, c); err != nil || len(list) != 0 {
-		t.Errorf("after Clear: %+v, %v", list, err)
+	list, _, err = Reports(ctx, c)
+	if err != nil {
+		t.Errorf("Reports after Clear: %v", err)
+	}
+	if len(list) != 0 {
+		t.Errorf("Reports after Clear = %+v", list)
 	}
 	if _, err := c.Stat(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Stat: %v", err)

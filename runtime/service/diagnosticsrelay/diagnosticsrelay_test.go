@@ -92,14 +92,17 @@ func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
 func TestGestalt(t *testing.T) {
 	bubble(t, "ios16", func(t *testing.T, r *rig) {
 		got, err := r.client.MobileGestalt(t.Context(), "ProductType", "NoSuchKey")
-		if want := (plist.Dict{"ProductType": r.phone.Identity.ProductType}); err != nil ||
-			!reflect.DeepEqual(got, want) {
-			t.Errorf("MobileGestalt = %v, %v, want %v", got, err, want)
+		if err != nil {
+			t.Errorf("MobileGestalt: %v", err)
+		}
+		want := plist.Dict{"ProductType": r.phone.Identity.ProductType}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("MobileGestalt = %v, want %v", got, want)
 		}
 		d := r.ask(
 			plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": []any{"ProductType"}},
 		)
-		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
+		want = plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
 			"MobileGestalt": plist.Dict{"Status": "Success",
 				"ProductType": r.phone.Identity.ProductType},
 		}}
@@ -109,9 +112,12 @@ func TestGestalt(t *testing.T) {
 		for _, keys := range []any{"ProductType", []any{int64(1)}} {
 			d := r.ask(plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": keys})
 			inner, _ := d.Dict("Diagnostics")
-			if g, _ := inner.Dict("MobileGestalt"); d["Status"] != "Failure" ||
-				g["Status"] != "Failure" {
-				t.Errorf("keys %v: answer %v", keys, d)
+			g, _ := inner.Dict("MobileGestalt")
+			if d["Status"] != "Failure" {
+				t.Errorf("keys %v: answer %v, want Failure", keys, d)
+			}
+			if g["Status"] != "Failure" {
+				t.Errorf("keys %v: answer %v, want Failure inside", keys, d)
 			}
 		}
 	})
@@ -120,9 +126,14 @@ func TestGestalt(t *testing.T) {
 func TestGestaltDeprecated(t *testing.T) {
 	bubble(t, "ios18", func(t *testing.T, r *rig) {
 		got, err := r.client.MobileGestalt(t.Context(), "ProductType")
-		if got != nil || !errors.Is(err, ErrGestaltDeprecated) ||
-			!errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("MobileGestalt = %v, %v", got, err)
+		if got != nil {
+			t.Errorf("MobileGestalt = %v beside an error", got)
+		}
+		if !errors.Is(err, ErrGestaltDeprecated) {
+			t.Errorf("MobileGestalt: %v, want ErrGestaltDeprecated", err)
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("MobileGestalt: %v, want errors.ErrUnsupported", err)
 		}
 		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
 			"MobileGestalt": plist.Dict{"Status": "MobileGestaltDeprecated"},
@@ -144,12 +155,19 @@ func TestGroups(t *testing.T) {
 			"HDMI": r.client.HDMI,
 		} {
 			model, _ := r.phone.Diagnostics.Answer(name)
-			if got, _ := all.Dict(name); !reflect.DeepEqual(got, model) || len(model) < 2 {
+			if got, _ := all.Dict(name); !reflect.DeepEqual(got, model) {
 				t.Errorf("All has %s = %v, want %v", name, got, model)
 			}
+			if len(model) < 2 {
+				t.Errorf("the phone has %s = %v, want values", name, model)
+			}
 			delete(model, "Status")
-			if got, err := get(t.Context()); err != nil || !reflect.DeepEqual(got, model) {
-				t.Errorf("%s = %v, %v, want %v", name, got, err, model)
+			got, err := get(t.Context())
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if !reflect.DeepEqual(got, model) {
+				t.Errorf("%s = %v, want %v", name, got, model)
 			}
 		}
 	})
@@ -159,13 +177,27 @@ func TestRegistry(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		r.phone.Power.SetBattery(41, true)
 		b, err := r.client.Battery(t.Context())
-		if err != nil || b.Percent != 41 || !b.Charging || b.DesignCapacity == 0 ||
-			b.Temperature < 1 || b.Temperature > 60 {
-			t.Errorf("Battery = %+v, %v", b, err)
+		if err != nil {
+			t.Fatalf("Battery: %v", err)
+		}
+		if b.Percent != 41 {
+			t.Errorf("the battery has %d percent, want 41", b.Percent)
+		}
+		if !b.Charging {
+			t.Errorf("the battery %+v is not charging", b)
+		}
+		if b.DesignCapacity == 0 {
+			t.Errorf("the battery %+v has no capacity", b)
+		}
+		if b.Temperature < 1 || b.Temperature > 60 {
+			t.Errorf("the battery has %v degrees, want 1 to 60", b.Temperature)
 		}
 		_, err = r.client.IORegistry(t.Context(), Query{Name: "NoSuchThing"})
-		if !errors.Is(err, ErrNotFound) || !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("unknown entry: %v", err)
+		if !errors.Is(err, ErrNotFound) {
+			t.Fatalf("unknown entry: %v, want ErrNotFound", err)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("unknown entry: %v, want fs.ErrNotExist", err)
 		}
 		if want := `diagnosticsrelay: ioregistry "NoSuchThing": no such entry`; err.Error() != want {
 			t.Errorf("text %q, want %q", err, want)
@@ -184,9 +216,12 @@ func TestRegistry(t *testing.T) {
 		if !reflect.DeepEqual(with, without) {
 			t.Errorf("empty strings change the answer: %v, %v", with, without)
 		}
-		if tree, err := r.client.IORegistry(t.Context(),
-			Query{Plane: "IODeviceTree"}); err != nil || len(tree) == 0 {
-			t.Errorf("plane = %v, %v", tree, err)
+		tree, err := r.client.IORegistry(t.Context(), Query{Plane: "IODeviceTree"})
+		if err != nil {
+			t.Errorf("IORegistry of a plane: %v", err)
+		}
+		if len(tree) == 0 {
+			t.Error("IORegistry of a plane is empty")
 		}
 		if d := r.ask(
 			plist.Dict{"Request": "IORegistry", "EntryClass": int64(4)},
@@ -243,9 +278,12 @@ func TestPower(t *testing.T) {
 				timer := time.NewTimer(time.Minute)
 				<-timer.C
 				synctest.Wait()
-				if early := slices.Equal(r.power, tc.want); tc.late == early ||
-					tc.late && len(r.power) > 0 {
-					t.Errorf("before the end: %v", r.power)
+				early := slices.Equal(r.power, tc.want)
+				if tc.late == early {
+					t.Errorf("before the end: %v, want that only at the end: %v", r.power, tc.late)
+				}
+				if tc.late && len(r.power) > 0 {
+					t.Errorf("before the end: %v, want nothing", r.power)
 				}
 				r.client.Close()
 				if err := <-r.ended; err != nil {
@@ -305,13 +343,18 @@ func TestDeadlineBreaksStep(t *testing.T) {
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()
-		if _, err := cl.All(context.Background()); !errors.Is(err, context.DeadlineExceeded) ||
-			time.Since(start) != callTimeout {
-			t.Errorf("All = %v after %v", err, time.Since(start))
+		_, err := cl.All(context.Background())
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("All: %v, want DeadlineExceeded", err)
 		}
-		if _, err := cl.All(t.Context()); !errors.Is(err, context.DeadlineExceeded) ||
-			!strings.Contains(err.Error(), "out of step") {
-			t.Errorf("second call = %v", err)
+		if passed := time.Since(start); passed != callTimeout {
+			t.Errorf("All took %v, want %v", passed, callTimeout)
+		}
+		_, err = cl.All(t.Context())
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("second call: %v, want DeadlineExceeded", err)
+		} else if !strings.Contains(err.Error(), "out of step") {
+			t.Errorf("second call: %v, want out of step", err)
 		}
 		cl.Close()
 		if err := cl.Close(); err != nil {

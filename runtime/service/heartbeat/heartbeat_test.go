@@ -51,6 +51,17 @@ type rig struct {
 	missed int
 }
 
+// wantEnd checks how Serve ended and how many connections missed their answers.
+func (r *rig) wantEnd(ended <-chan error, want error, missed int) {
+	r.t.Helper()
+	if err := <-ended; !errors.Is(err, want) {
+		r.t.Errorf("Serve: %v, want %v", err, want)
+	}
+	if r.missed != missed {
+		r.t.Errorf("missed %d times, want %d", r.missed, missed)
+	}
+}
+
 func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
@@ -76,8 +87,11 @@ func TestMarco(t *testing.T) {
 		want := plist.Dict{"Command": "Marco", "Interval": int64(10), "SupportsSleepyTime": true}
 		for i := range 4 {
 			got, err := c.RecvDict(t.Context())
-			if err != nil || !reflect.DeepEqual(got, want) {
-				t.Fatalf("got %v, %v, want %v", got, err, want)
+			if err != nil {
+				t.Fatalf("message %d: %v", i, err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("message %d is %v, want %v", i, got, want)
 			}
 			if at := time.Since(start); at != time.Duration(i)*10*time.Second {
 				t.Errorf("message %d came after %v", i, at)
@@ -87,9 +101,7 @@ func TestMarco(t *testing.T) {
 			}
 		}
 		c.Close()
-		if err := <-ended; err != nil || r.missed != 0 {
-			t.Errorf("Serve = %v, missed %d", err, r.missed)
-		}
+		r.wantEnd(ended, nil, 0)
 	})
 }
 
@@ -125,10 +137,9 @@ func TestMissed(t *testing.T) {
 						}
 					}
 				}
-				if err := <-ended; !errors.Is(err, ErrMissed) || r.missed != 1 ||
-					time.Since(start) != tc.after {
-					t.Errorf("Serve = %v after %v, want ErrMissed after %v; missed %d", err,
-						time.Since(start), tc.after, r.missed)
+				r.wantEnd(ended, ErrMissed, 1)
+				if passed := time.Since(start); passed != tc.after {
+					t.Errorf("Serve took %v, want %v", passed, tc.after)
 				}
 			})
 		})
@@ -158,9 +169,7 @@ func TestClientKeepsAlive(t *testing.T) {
 		if c.next != 45*time.Second {
 			t.Errorf("waits %v for a message", c.next)
 		}
-		if err := <-ended; err != nil || r.missed != 0 {
-			t.Errorf("Serve = %v, missed %d", err, r.missed)
-		}
+		r.wantEnd(ended, nil, 0)
 		if err := c.Err(); !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Err = %v", err)
 		}
@@ -188,8 +197,12 @@ func TestSleepyTime(t *testing.T) {
 		defer again.Close()
 		synctest.Wait()
 		r.phone.Power.Do(power.Sleep)
-		if err := <-running; !errors.Is(err, ErrSleep) || !errors.Is(err, io.EOF) {
-			t.Errorf("Run = %v, want ErrSleep", err)
+		err := <-running
+		if !errors.Is(err, ErrSleep) {
+			t.Errorf("Run: %v, want ErrSleep", err)
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("Run: %v, want io.EOF", err)
 		}
 		for _, e := range []<-chan error{ended, againEnded} {
 			if err := <-e; err != nil {
@@ -215,13 +228,19 @@ func TestSilentDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, err := cl.Beat(t.Context())
-		if want := (Beat{Interval: 12 * time.Second}); err != nil || b != want {
-			t.Errorf("Beat = %v, %v, want %v", b, err, want)
+		if err != nil {
+			t.Errorf("Beat: %v", err)
+		}
+		if want := (Beat{Interval: 12 * time.Second}); b != want {
+			t.Errorf("Beat = %v, want %v", b, want)
 		}
 		start := time.Now()
-		if err := cl.Run(t.Context()); !errors.Is(err, context.DeadlineExceeded) ||
-			time.Since(start) != 36*time.Second {
-			t.Errorf("Run = %v after %v", err, time.Since(start))
+		err = cl.Run(t.Context())
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Run: %v, want DeadlineExceeded", err)
+		}
+		if passed := time.Since(start); passed != 36*time.Second {
+			t.Errorf("Run took %v, want 36s", passed)
 		}
 	})
 }
@@ -249,8 +268,12 @@ func TestAbsurdInterval(t *testing.T) {
 	t.Parallel()
 	c := New(servicetest.Peer(t, []byte(frame(absurd))))
 	defer c.Close()
-	if b, err := c.Beat(t.Context()); err != nil || b.Interval != 0 {
-		t.Errorf("Beat = %+v, %v, want no interval", b, err)
+	b, err := c.Beat(t.Context())
+	if err != nil {
+		t.Errorf("Beat: %v", err)
+	}
+	if b.Interval != 0 {
+		t.Errorf("Beat = %+v, want no interval", b)
 	}
 	if c.next != firstBeat {
 		t.Errorf("waits %v for the next message, want %v", c.next, firstBeat)
@@ -279,8 +302,11 @@ func TestBadMessages(t *testing.T) {
 		}()
 		for _, want := range []time.Duration{10 * time.Second, 20 * time.Second} {
 			b, err := cl.Beat(t.Context())
-			if err != nil || b.Interval != want {
-				t.Errorf("%s: Beat = %+v, %v, want %v", name, b, err, want)
+			if err != nil {
+				t.Errorf("%s: Beat: %v", name, err)
+			}
+			if b.Interval != want {
+				t.Errorf("%s: Beat = %v, want %v", name, b.Interval, want)
 			}
 		}
 		if n := cl.Malformed(); n != 1 {
@@ -297,9 +323,7 @@ func TestContextEnds(t *testing.T) {
 		_, ended := r.dial(ctx)
 		synctest.Wait()
 		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) || r.missed != 0 {
-			t.Errorf("Serve = %v, missed %d", err, r.missed)
-		}
+		r.wantEnd(ended, context.Canceled, 0)
 	})
 }
 

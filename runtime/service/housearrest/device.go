@@ -27,7 +27,7 @@ func NewDevice(e service.Env) service.Handler {
 }
 
 // Serve answers one command. If the command succeeds, Serve then answers AFC requests
-// until the client disconnects. Some clients send their first AFC packet together with
+// until the client disconnects. tidevice sends its first AFC packet together with
 // the command, so Serve must not read beyond the command.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	p := &link.PlistConn{Conn: c, Max: maxFrame}

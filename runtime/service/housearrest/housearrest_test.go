@@ -50,6 +50,34 @@ func must(tb testing.TB, err error) {
 	}
 }
 
+// wantContent checks the content of a file.
+func wantContent(t *testing.T, c *afc.Client, name, want string) {
+	t.Helper()
+	b, err := c.ReadFile(ctx(t), name)
+	if err != nil {
+		t.Errorf("ReadFile(%s): %v", name, err)
+	}
+	if string(b) != want {
+		t.Errorf("ReadFile(%s) = %q, want %q", name, b, want)
+	}
+}
+
+// wantRefused checks what a vend command that failed returned.
+func wantRefused(t *testing.T, name string, c *afc.Client, err error, code service.Code) {
+	t.Helper()
+	if c != nil {
+		t.Errorf("%s: a client beside an error", name)
+	}
+	var e *service.Error
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %v, want a *service.Error", name, err)
+		return
+	}
+	if e.Code != code {
+		t.Errorf("%s: %v has the code %q, want %q", name, err, e.Code, code)
+	}
+}
+
 func ctx(tb testing.TB) context.Context {
 	tb.Helper()
 	c, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -103,13 +131,11 @@ func TestVendContainer(t *testing.T) {
 	must(t, err)
 	defer c.Close()
 	names, err := c.ReadDir(ctx(t), "/")
-	if want := []string{"Documents", "Library", "SystemData", "tmp"}; err != nil ||
-		!slices.Equal(names, want) {
-		t.Errorf("ReadDir = %q, %v, want %q", names, err, want)
+	must(t, err)
+	if want := []string{"Documents", "Library", "SystemData", "tmp"}; !slices.Equal(names, want) {
+		t.Errorf("ReadDir = %q, want %q", names, want)
 	}
-	if b, err := c.ReadFile(ctx(t), "/Documents/hello"); string(b) != "Dev" || err != nil {
-		t.Errorf("ReadFile = %q, %v", b, err)
-	}
+	wantContent(t, c, "/Documents/hello", "Dev")
 	must(t, c.WriteFile(ctx(t), "/tmp/x", []byte("y")))
 }
 
@@ -118,17 +144,23 @@ func TestVendDocuments(t *testing.T) {
 	c, err := VendDocuments(ctx(t), route(t, newPhone(t)), sharedApp)
 	must(t, err)
 	defer c.Close()
-	if b, err := c.ReadFile(ctx(t), Documents+"/hello"); string(b) != "Shared" || err != nil {
-		t.Errorf("ReadFile = %q, %v", b, err)
+	wantContent(t, c, Documents+"/hello", "Shared")
+	names, err := c.ReadDir(ctx(t), "/")
+	if names != nil {
+		t.Errorf("ReadDir of the root = %q beside an error", names)
 	}
-	if names, err := c.ReadDir(ctx(t), "/"); names != nil || !errors.Is(err, afc.PermissionDenied) {
-		t.Errorf("root: %q, %v, want PermissionDenied", names, err)
+	if !errors.Is(err, afc.PermissionDenied) {
+		t.Errorf("ReadDir of the root: %v, want PermissionDenied", err)
 	}
 	if err := c.WriteFile(ctx(t), "/Documents/../tmp/x", nil); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("outside: %v, want fs.ErrPermission", err)
 	}
-	if i, err := c.DeviceInfo(ctx(t)); err != nil || i.Model == "" {
-		t.Errorf("DeviceInfo = %+v, %v", i, err)
+	i, err := c.DeviceInfo(ctx(t))
+	if err != nil {
+		t.Fatalf("DeviceInfo: %v", err)
+	}
+	if i.Model == "" {
+		t.Errorf("DeviceInfo = %+v without a model", i)
 	}
 }
 
@@ -158,10 +190,9 @@ func TestRefusals(t *testing.T) {
 		c, err := Connect(ctx(t), route(t, p))
 		must(t, err)
 		a, err := tt.vend(c, ctx(t), tt.id)
-		var e *service.Error
-		if a != nil || !errors.As(err, &e) || e.Code != tt.code ||
-			tt.is != nil && !errors.Is(err, tt.is) {
-			t.Errorf("%s: %v, want %s", tt.name, err, tt.code)
+		wantRefused(t, tt.name, a, err, tt.code)
+		if tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.is)
 		}
 		if _, err := c.VendContainer(ctx(t), devApp); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%s: second command: %v, want net.ErrClosed", tt.name, err)
@@ -202,14 +233,22 @@ func TestOneSegment(t *testing.T) {
 		must(t, err)
 		var d plist.Dict
 		must(t, link.NewPlistConn(conn).Recv(ctx(t), &d))
-		if s, _ := d.String("Status"); s != "Complete" || len(d) != 1 {
-			t.Errorf("answer %v", d)
+		s, _ := d.String("Status")
+		if s != "Complete" {
+			t.Errorf("answer %v, want Complete", d)
+		}
+		if len(d) != 1 {
+			t.Errorf("answer %v, want the status alone", d)
 		}
 		names := ".\x00..\x00hello\x00"
 		want := "CFA6LPAA" + u64(40+uint64(len(names)), 40, 0, 2) + names
 		got := make([]byte, len(want))
-		if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
-			t.Errorf("%q, %v, want %q", got, err, want)
+		_, err = io.ReadFull(conn, got)
+		if err != nil {
+			t.Errorf("the answer to readDir: %v", err)
+		}
+		if string(got) != want {
+			t.Errorf("the answer to readDir is %q, want %q", got, want)
 		}
 	}
 }
@@ -242,8 +281,12 @@ func TestMalformed(t *testing.T) {
 		must(t, err)
 		var d plist.Dict
 		must(t, link.NewPlistConn(conn).Recv(ctx(t), &d))
-		if s, _ := d.String("Error"); service.Code(s) != want || len(d) != 1 {
+		s, _ := d.String("Error")
+		if service.Code(s) != want {
 			t.Errorf("%q: answer %v, want %s", body, d, want)
+		}
+		if len(d) != 1 {
+			t.Errorf("%q: answer %v, want the error alone", body, d)
 		}
 		if err := link.NewPlistConn(conn).Recv(ctx(t), &d); err != io.EOF {
 			t.Errorf("%q: the connection goes on: %v", body, err)
@@ -269,10 +312,9 @@ func TestWrongAnswers(t *testing.T) {
 	} {
 		client := servicetest.Peer(t, []byte(raw))
 		a, err := New(client).VendContainer(ctx(t), devApp)
-		var e *service.Error
-		if a != nil || !errors.As(err, &e) || e.Code != "" ||
-			strings.Count(err.Error(), "housearrest:") != 1 {
-			t.Errorf("%s: %v, %v", name, a, err)
+		wantRefused(t, name, a, err, "")
+		if err != nil && strings.Count(err.Error(), "housearrest:") != 1 {
+			t.Errorf("%s: %v, want the package named once", name, err)
 		}
 		if _, err := client.Write([]byte("x")); err == nil {
 			t.Errorf("%s: the connection is open still", name)
@@ -293,8 +335,11 @@ func TestNoRoute(t *testing.T) {
 		context.Context, service.Opener, string,
 	) (*afc.Client, error){"VendContainer": VendContainer, "VendDocuments": VendDocuments} {
 		c, err := vend(ctx(t), servicetest.NoRoute{}, devApp)
-		if c != nil || !errors.Is(err, servicetest.ErrNoRoute) {
-			t.Errorf("%s: %v, %v, want %v", name, c, err, servicetest.ErrNoRoute)
+		if c != nil {
+			t.Errorf("%s: a client beside an error", name)
+		}
+		if !errors.Is(err, servicetest.ErrNoRoute) {
+			t.Errorf("%s: %v, want %v", name, err, servicetest.ErrNoRoute)
 		}
 	}
 }

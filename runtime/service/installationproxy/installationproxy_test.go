@@ -8,11 +8,8 @@ import (
 	"io/fs"
 	"net"
 	"reflect"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
@@ -108,76 +105,6 @@ func (r *rig) ids(keep func(*apps.App) bool) []string {
 	return out
 }
 
-func TestBrowseTypes(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		for _, tc := range []struct {
-			in   Options
-			keep func(*apps.App) bool
-		}{
-			{Options{}, func(a *apps.App) bool { return a.Type() != Hidden }},
-			{Options{Type: User}, func(a *apps.App) bool { return a.Type() == User }},
-			{Options{Type: System}, func(a *apps.App) bool { return a.Type() == System }},
-			{Options{Type: Hidden}, func(a *apps.App) bool { return a.Type() == Hidden }},
-			{Options{Type: Any}, func(a *apps.App) bool { return true }},
-			{Options{Type: "Internal"}, func(a *apps.App) bool { return false }},
-			{Options{
-				Type:      User,
-				BundleIDs: []string{"com.apple.Preferences", "com.example.app07", "no.such.app"},
-			},
-				func(a *apps.App) bool { return a.BundleID() == "com.example.app07" }},
-			{Options{BundleIDs: []string{}}, func(a *apps.App) bool { return false }},
-		} {
-			apps, err := r.client.Browse(t.Context(), tc.in)
-			var got []string
-			for _, a := range apps {
-				got = append(got, a.BundleID)
-			}
-			if want := r.ids(tc.keep); err != nil || !slices.Equal(got, want) {
-				t.Errorf("Browse(%+v) = %v, %v, want %v", tc.in, got, err, want)
-			}
-		}
-	})
-}
-
-// TestBrowseChunks checks that the indexes of the messages are exact and contiguous,
-// and that the last message has no list. Clients rely on this.
-func TestBrowseChunks(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		want := r.ids(func(a *apps.App) bool { return a.Type() == User })
-		m := r.ask(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{
-			"ApplicationType": "User", "ShowLaunchProhibitedApps": true,
-		}})
-		next, messages := uint64(0), 0
-		for ; m["Status"] == "BrowsingApplications"; messages++ {
-			index, _ := m.Uint("CurrentIndex")
-			amount, _ := m.Uint("CurrentAmount")
-			total, _ := m.Uint("Total")
-			list, _ := m.Array("CurrentList")
-			if index != next || int(amount) != len(list) || len(list) == 0 || len(list) > chunk ||
-				int(total) != len(want) {
-				t.Fatalf("message %d: index %d, amount %d, %d in the list, total %d", messages,
-					index, amount, len(list), total)
-			}
-			next += amount
-			var err error
-			m, err = r.conn.RecvDict(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !reflect.DeepEqual(m, plist.Dict{"Status": "Complete"}) || int(next) != len(want) ||
-			messages < 2 {
-			t.Errorf("last message %v after %d apps in %d messages, want %d", m, next, messages,
-				len(want))
-		}
-		if m := r.ask(
-			plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{"BundleIDs": []any{}}},
-		); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete"}) {
-			t.Errorf("no apps: %v", m)
-		}
-	})
-}
-
 func TestAttributes(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		const id = "com.example.app03"
@@ -192,11 +119,21 @@ func TestAttributes(t *testing.T) {
 			Path: text("Path"), Container: text("Container"),
 			Executable: "App", FileSharing: true, SignerIdentity: text("SignerIdentity"),
 			Attributes: a.Attributes}
-		if !reflect.DeepEqual(*a, want) || a.Path == "" || a.Container == "" {
+		if !reflect.DeepEqual(*a, want) {
 			t.Errorf("App = %+v, want %+v", *a, want)
 		}
-		if _, ok := a.Attributes[keyStatic]; ok || len(a.Attributes) != len(all) {
-			t.Errorf("%d attributes, want %d without disk usage", len(a.Attributes), len(all))
+		if a.Path == "" {
+			t.Errorf("the app %+v has no path", *a)
+		}
+		if a.Container == "" {
+			t.Errorf("the app %+v has no container", *a)
+		}
+		_, ok := a.Attributes[keyStatic]
+		if ok {
+			t.Error("the attributes hold the disk usage")
+		}
+		if len(a.Attributes) != len(all) {
+			t.Errorf("%d attributes, want %d", len(a.Attributes), len(all))
 		}
 		static, dynamic := model.DiskUsage()
 		a, err = r.client.App(t.Context(), id, "CFBundleIdentifier", keyStatic, keyDynamic,
@@ -210,10 +147,19 @@ func TestAttributes(t *testing.T) {
 		if !reflect.DeepEqual(a.Attributes, exact) {
 			t.Errorf("chosen attributes %v, want %v", a.Attributes, exact)
 		}
-		if apps, err := r.client.Lookup(t.Context(),
-			Options{BundleIDs: []string{id}, Attributes: []string{}}); err != nil ||
-			len(apps) != 1 || len(apps[id].Attributes) != 0 || apps[id].BundleID != id {
-			t.Errorf("no attributes: %v, %v", apps, err)
+		apps, err := r.client.Lookup(t.Context(), Options{BundleIDs: []string{id},
+			Attributes: []string{}})
+		if err != nil {
+			t.Fatalf("Lookup without attributes: %v", err)
+		}
+		if len(apps) != 1 {
+			t.Errorf("Lookup without attributes = %v, want one app", apps)
+		}
+		if len(apps[id].Attributes) != 0 {
+			t.Errorf("Lookup without attributes = %v", apps[id].Attributes)
+		}
+		if apps[id].BundleID != id {
+			t.Errorf("Lookup without attributes = app %q, want %s", apps[id].BundleID, id)
 		}
 	})
 }
@@ -225,15 +171,24 @@ func TestLookup(t *testing.T) {
 		}); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {
 			t.Errorf("unknown app: %v", m)
 		}
-		if _, err := r.client.App(t.Context(), "no.such.app"); !errors.Is(err, fs.ErrNotExist) ||
-			err.Error() != `installationproxy: lookup "no.such.app": no such app` {
-			t.Errorf("unknown app: %v", err)
+		_, err := r.client.App(t.Context(), "no.such.app")
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("unknown app: %v, want fs.ErrNotExist", err)
+		}
+		if want := `installationproxy: lookup "no.such.app": no such app`; err.Error() != want {
+			t.Errorf("unknown app: %v, want %s", err, want)
 		}
 		found, err := r.client.Lookup(t.Context(), Options{
 			BundleIDs: []string{"com.example.hidden", "com.example.app00"}, Placeholders: true,
 		})
-		if err != nil || len(found) != 2 || found["com.example.hidden"].Type != Hidden {
-			t.Errorf("Lookup = %v, %v", found, err)
+		if err != nil {
+			t.Errorf("Lookup: %v", err)
+		}
+		if len(found) != 2 {
+			t.Errorf("Lookup = %v, want two apps", found)
+		}
+		if a := found["com.example.hidden"]; a.Type != Hidden {
+			t.Errorf("the hidden app has the type %v", a.Type)
 		}
 		found, err = r.client.Lookup(t.Context(), Options{})
 		if err != nil {
@@ -258,9 +213,12 @@ func TestCapabilities(t *testing.T) {
 		}{{
 			nil, true,
 		}, {[]string{"arm64", "telephony"}, true}, {[]string{"arm64", "x-ray"}, false}} {
-			if got, err := r.client.CheckCapabilities(t.Context(), tc.in...); err != nil ||
-				got != tc.want {
-				t.Errorf("CheckCapabilities(%v) = %v, %v", tc.in, got, err)
+			got, err := r.client.CheckCapabilities(t.Context(), tc.in...)
+			if err != nil {
+				t.Errorf("CheckCapabilities(%v): %v", tc.in, err)
+			}
+			if got != tc.want {
+				t.Errorf("CheckCapabilities(%v) = %v, want %v", tc.in, got, tc.want)
 			}
 		}
 		for _, tc := range []struct {
@@ -270,10 +228,12 @@ func TestCapabilities(t *testing.T) {
 			{plist.Dict{"arm64": true, "x-ray": false}, true},
 			{plist.Dict{"arm64": false}, false},
 		} {
-			if m := r.ask(
-				plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": tc.in},
-			); m["LookupResult"] != tc.want || m["Status"] != "Complete" {
-				t.Errorf("%v: %v", tc.in, m)
+			m := r.ask(plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": tc.in})
+			if m["LookupResult"] != tc.want {
+				t.Errorf("%v: result %v, want %v", tc.in, m["LookupResult"], tc.want)
+			}
+			if m["Status"] != "Complete" {
+				t.Errorf("%v: answer %v, want Complete", tc.in, m)
 			}
 		}
 	})
@@ -322,8 +282,15 @@ func TestRefusals(t *testing.T) {
 		} {
 			m := r.ask(tc.req)
 			text, _ := m.String("ErrorDescription")
-			if _, status := m["Status"]; m["Error"] != string(tc.want) || text == "" || status {
+			_, status := m["Status"]
+			if m["Error"] != string(tc.want) {
 				t.Errorf("%v: %v, want %s", tc.req, m, tc.want)
+			}
+			if text == "" {
+				t.Errorf("%v: %v has no description", tc.req, m)
+			}
+			if status {
+				t.Errorf("%v: %v has a status beside the error", tc.req, m)
 			}
 		}
 		// The connection is still usable.
@@ -388,47 +355,12 @@ func TestRefused(t *testing.T) {
 		t.Errorf("text %q, want %q", err, want)
 	}
 	var e *service.Error
-	if !errors.As(err, &e) || e.Number != -402620395 {
+	if !errors.As(err, &e) {
+		t.Fatalf("error %#v, want a *service.Error", err)
+	}
+	if e.Number != -402620395 {
 		t.Errorf("error %#v, want the number -402620395", err)
 	}
-}
-
-// TestListInComplete checks that apps in the last message are in the result.
-func TestListInComplete(t *testing.T) {
-	t.Parallel()
-	apps, err := answer(t,
-		"<key>Status</key><string>Complete</string><key>CurrentList</key><array><dict/></array>").
-		Browse(
-			t.Context(), Options{},
-		)
-	if err != nil || len(apps) != 1 {
-		t.Errorf("Browse = %v, %v", apps, err)
-	}
-}
-
-func TestEndlessBrowse(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		empty := []byte(frames(browsing))
-		cl := New(servicetest.Conn(t, servicetest.HandlerFunc(
-			func(_ context.Context, c net.Conn) error { // an empty list each second, without end
-				for {
-					if _, err := c.Write(empty); err != nil {
-						return nil
-					}
-					<-time.NewTimer(time.Second).C
-				}
-			})))
-		if _, err := cl.Browse(context.Background(), Options{}); !errors.Is(err,
-			context.DeadlineExceeded) {
-			t.Errorf("Browse = %v", err)
-		}
-		if _, err := cl.Browse(context.Background(), Options{}); err == nil ||
-			!strings.Contains(err.Error(), "out of step") {
-			t.Errorf("second Browse = %v", err)
-		}
-		cl.Close()
-	})
 }
 
 func TestConcurrentAndClose(t *testing.T) {

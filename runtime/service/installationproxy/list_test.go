@@ -15,8 +15,14 @@ func TestOddEntries(t *testing.T) {
 		in := "<key>Status</key><string>Complete</string><key>CurrentList</key><array>" + list +
 			"</array>"
 		apps, err := answer(t, in).Browse(ctx, Options{})
-		if err != nil || len(apps) != 1 || apps[0].BundleID != "a" {
-			t.Errorf("Browse of %s = %v, %v, want the app", list, apps, err)
+		if err != nil {
+			t.Fatalf("Browse of %s: %v", list, err)
+		}
+		if len(apps) != 1 {
+			t.Fatalf("Browse of %s = %v, want the app alone", list, apps)
+		}
+		if apps[0].BundleID != "a" {
+			t.Errorf("Browse of %s = %v, want the app a", list, apps)
 		}
 		if n, _ := passed.Count(); n != 1 {
 			t.Errorf("Browse of %s passed %d entries over, want 1", list, n)
@@ -26,8 +32,14 @@ func TestOddEntries(t *testing.T) {
 	in := "<key>LookupResult</key><dict><key>a</key>" + app +
 		"<key>b</key><string>odd</string></dict>"
 	apps, err := answer(t, in).Lookup(ctx, Options{})
-	if err != nil || len(apps) != 1 || apps["a"].BundleID != "a" {
-		t.Errorf("Lookup = %v, %v, want the app", apps, err)
+	if err != nil {
+		t.Fatalf("Lookup: %v", err)
+	}
+	if len(apps) != 1 {
+		t.Errorf("Lookup = %v, want the app alone", apps)
+	}
+	if apps["a"].BundleID != "a" {
+		t.Errorf("Lookup = %v, want the app a", apps)
 	}
 	if n, _ := passed.Count(); n != 1 {
 		t.Errorf("Lookup passed %d entries over, want 1", n)
@@ -45,8 +57,11 @@ func TestOddEntriesAcrossPieces(t *testing.T) {
 	apps, err := answer(t, piece("<true/>"), piece(app),
 		"<key>Status</key><string>Complete</string>").
 		Browse(ctx, Options{})
-	if err != nil || len(apps) != 1 {
-		t.Errorf("Browse = %v, %v, want the app", apps, err)
+	if err != nil {
+		t.Errorf("Browse: %v", err)
+	}
+	if len(apps) != 1 {
+		t.Errorf("Browse = %v, want the app alone", apps)
 	}
 	if n, _ := passed.Count(); n != 1 {
 		t.Errorf("%d entries passed over, want 1", n)

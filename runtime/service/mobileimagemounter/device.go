@@ -89,8 +89,8 @@ func refuse(code service.Code, detail string) plist.Dict {
 	return d
 }
 
-// lookup returns an answer that always has all three keys. Some clients fail if one is
-// absent.
+// lookup returns an answer that always has all three keys, because go-ios fails if
+// ImageSignature is absent.
 func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
 	imageType, ok := req.String("ImageType")
 	switch {

@@ -12,8 +12,11 @@ func TestOddEntries(t *testing.T) {
 	t.Parallel()
 	ask := func(answer string, call func(c *Client) (int, error)) {
 		n, err := call(New(servicetest.Peer(t, []byte(frame(answer)))))
-		if err != nil || n != 1 {
-			t.Errorf("%s: %d entries, %v, want 1", answer, n, err)
+		if err != nil {
+			t.Errorf("%s: %v", answer, err)
+		}
+		if n != 1 {
+			t.Errorf("%s: %d entries, want 1", answer, n)
 		}
 	}
 	ctx, passed := link.WithPassed(t.Context())

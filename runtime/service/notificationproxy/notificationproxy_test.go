@@ -83,8 +83,24 @@ func (r *rig) next(c *Client, want string) {
 	if want == "" && errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
-	if err != nil || got != want {
-		r.t.Errorf("Next = %q, %v, want %q", got, err, want)
+	if err != nil {
+		r.t.Errorf("Next: %v, want %q", err, want)
+		return
+	}
+	if got != want {
+		r.t.Errorf("Next = %q, want %q", got, want)
+	}
+}
+
+// wantMessage checks the next message of a peer.
+func wantMessage(t *testing.T, c *link.PlistConn, want plist.Dict) {
+	t.Helper()
+	got, err := c.RecvDict(t.Context())
+	if err != nil {
+		t.Errorf("RecvDict: %v", err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
@@ -139,9 +155,7 @@ func TestMessages(t *testing.T) {
 		for _, want := range []plist.Dict{
 			{"Command": "RelayNotification", "Name": "n"}, {"Command": "ProxyDeath"},
 		} {
-			if got, err := c.RecvDict(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("got %v, %v, want %v", got, err, want)
-			}
+			wantMessage(t, c, want)
 		}
 		if _, err := c.RecvDict(t.Context()); err != io.EOF {
 			t.Errorf("behind ProxyDeath: %v", err)
@@ -164,9 +178,7 @@ func TestClientMessages(t *testing.T) {
 			{"Command": "ObserveNotification", "Name": "n"},
 			{"Command": "PostNotification", "Name": "m"},
 		} {
-			if got, err := peer.RecvDict(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("got %v, %v, want %v", got, err, want)
-			}
+			wantMessage(t, peer, want)
 		}
 		for _, name := range []string{"", strings.Repeat("x", MaxName+1)} {
 			if err := cl.Post(t.Context(), name); !errors.Is(err, ErrName) {
@@ -189,8 +201,11 @@ func TestShutdown(t *testing.T) {
 		}
 		r.next(c, "n") // arrived before the end
 		_, err := c.Next(t.Context())
-		if !errors.Is(err, ErrProxyDeath) || !errors.Is(err, io.EOF) {
-			t.Errorf("Next = %v", err)
+		if !errors.Is(err, ErrProxyDeath) {
+			t.Errorf("Next: %v, want ErrProxyDeath", err)
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("Next: %v, want io.EOF", err)
 		}
 	})
 }
@@ -224,8 +239,12 @@ func TestInsecure(t *testing.T) {
 		o.Add(notifications.RequestHostBUID)
 		must(t, c.Post(t.Context(), "com.example.secret"))
 		must(t, c.Post(t.Context(), notifications.RequestHostBUID))
-		if got, err := o.Next(t.Context()); err != nil || got != notifications.RequestHostBUID {
-			t.Errorf("posted %q, %v", got, err)
+		got, err := o.Next(t.Context())
+		if err != nil {
+			t.Errorf("Next: %v", err)
+		}
+		if got != notifications.RequestHostBUID {
+			t.Errorf("Next = %q, want %q", got, notifications.RequestHostBUID)
 		}
 	})
 }
@@ -263,8 +282,12 @@ func TestClientOverflow(t *testing.T) {
 		}
 		synctest.Wait()
 		for i := range queueLimit {
-			if name, err := cl.Next(t.Context()); err != nil || name != fmt.Sprint(i) {
-				t.Fatalf("notification %d = %q, %v", i, name, err)
+			name, err := cl.Next(t.Context())
+			if err != nil {
+				t.Fatalf("notification %d: %v", i, err)
+			}
+			if name != fmt.Sprint(i) {
+				t.Fatalf("notification %d = %q", i, name)
 			}
 		}
 		if _, err := cl.Next(t.Context()); !errors.Is(err, ErrOverflow) {
@@ -314,8 +337,12 @@ func TestBadMessages(t *testing.T) {
 		}()
 		cl := New(c)
 		for _, want := range []string{"first", "second"} {
-			if got, err := cl.Next(t.Context()); got != want || err != nil {
-				t.Errorf("%s: Next = %q, %v, want %q", name, got, err, want)
+			got, err := cl.Next(t.Context())
+			if got != want {
+				t.Errorf("%s: Next = %q, want %q", name, got, want)
+			}
+			if err != nil {
+				t.Errorf("%s: Next: %v", name, err)
 			}
 		}
 		if _, err := cl.Next(t.Context()); !errors.Is(err, ErrProxyDeath) {

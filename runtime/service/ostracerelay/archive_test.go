@@ -23,8 +23,11 @@ func archiveOf(t *testing.T, r *rig, o ArchiveOptions) map[string][]byte {
 	c, ended := r.dial()
 	var b bytes.Buffer
 	n, err := New(c).CreateArchive(t.Context(), &b, o)
-	if err != nil || n != int64(b.Len()) {
-		t.Fatalf("CreateArchive = %d, %v, wrote %d", n, err, b.Len())
+	if err != nil {
+		t.Fatalf("CreateArchive: %v", err)
+	}
+	if n != int64(b.Len()) {
+		t.Fatalf("CreateArchive = %d, wrote %d", n, b.Len())
 	}
 	if err := <-ended; err != nil {
 		t.Fatalf("Serve = %v", err)
@@ -78,13 +81,19 @@ func tracedMessages(t *testing.T, file []byte) (got []string, ticks []uint64) {
 		if tag != tagChunkSet {
 			return
 		}
-		if string(data[:4]) != "bv4-" || string(data[len(data)-4:]) != "bv4$" {
-			t.Fatalf("chunk set begins %q", data[:4])
+		if string(data[:4]) != "bv4-" {
+			t.Fatalf("the chunk set begins with %q", data[:4])
+		}
+		if string(data[len(data)-4:]) != "bv4$" {
+			t.Fatalf("the chunk set ends with %q", data[len(data)-4:])
 		}
 		chunks(t, data[8:len(data)-4], func(_ uint32, page []byte) {
 			used := int(binary.LittleEndian.Uint16(page[16:]))
-			if used > pageSize || used != len(page)-16 {
-				t.Fatalf("page of %d bytes says %d", len(page), used)
+			if used > pageSize {
+				t.Fatalf("a page of %d bytes declares %d, more than a page", len(page), used)
+			}
+			if used != len(page)-16 {
+				t.Fatalf("a page of %d bytes declares %d", len(page), used)
 			}
 			for b := page[32:]; len(b) > 0; {
 				flags, n := binary.LittleEndian.Uint16(
@@ -175,9 +184,12 @@ func TestArchive(t *testing.T) {
 				t.Errorf("no %s", name)
 			}
 		}
-		if d, err := plist.DecodeDict(files["Info.plist"]); err != nil ||
-			d["ArchiveIdentifier"] != r.phone.Clock.BootID() {
-			t.Errorf("Info.plist = %v, %v", d, err)
+		d, err := plist.DecodeDict(files["Info.plist"])
+		if err != nil {
+			t.Errorf("Info.plist: %v", err)
+		}
+		if got, want := d["ArchiveIdentifier"], r.phone.Clock.BootID(); got != want {
+			t.Errorf("Info.plist has the identifier %v, want %v", got, want)
 		}
 		got := messages(t, files["Persist/0000000000000001.tracev3"])
 		if len(got) < 501 {
@@ -217,8 +229,11 @@ func TestArchiveLimits(t *testing.T) {
 			{"size", ArchiveOptions{SizeLimit: 200}, "<0>", "<10>"},
 		} {
 			got := messages(t, archiveOf(t, r, tc.in)["Persist/0000000000000001.tracev3"])
-			if !slices.Contains(got, tc.has) || tc.hasN != "" && slices.Contains(got, tc.hasN) {
-				t.Errorf("%s: %q, want %s and not %s", tc.name, got, tc.has, tc.hasN)
+			if !slices.Contains(got, tc.has) {
+				t.Errorf("%s: %q, want %s in it", tc.name, got, tc.has)
+			}
+			if tc.hasN != "" && slices.Contains(got, tc.hasN) {
+				t.Errorf("%s: %q, want no %s in it", tc.name, got, tc.hasN)
 			}
 		}
 	})
@@ -273,9 +288,12 @@ func TestArchiveCut(t *testing.T) {
 		in := binary.LittleEndian.AppendUint32(append(bytes.Clone(head), 3), uint32(n))
 		in = append(in, archive.Bytes()[:n]...)
 		got, err := clientOf(t, in).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
-		if whole := n == archive.Len(); whole != (err == nil) ||
-			!whole && !errors.Is(err, io.ErrUnexpectedEOF) {
+		whole := n == archive.Len()
+		if whole != (err == nil) {
 			t.Errorf("%d of %d bytes: %d, %v", n, archive.Len(), got, err)
+		}
+		if !whole && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d of %d bytes: %v, want io.ErrUnexpectedEOF", n, archive.Len(), err)
 		}
 	}
 }

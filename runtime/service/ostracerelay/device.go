@@ -227,7 +227,7 @@ func entryOf(e *log.Entry) Entry {
 	switch level {
 	case Default, Info, Debug, Err, Fault:
 	default:
-		level = Default // some clients end the stream at a level that they do not know
+		level = Default // idevice ends the stream at any other level
 	}
 	return Entry{
 		Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath,

@@ -37,8 +37,11 @@ func TestArchiveSilent(t *testing.T) {
 			_, err := c.CreateArchive(context.Background(), io.Discard,
 				ArchiveOptions{Idle: 5 * time.Second})
 			var silent *link.SilentError
-			if !errors.As(err, &silent) || silent.For != 5*time.Second {
-				t.Errorf("%s: %v, want silence of 5s", name, err)
+			if !errors.As(err, &silent) {
+				t.Fatalf("%s: %v, want a *link.SilentError", name, err)
+			}
+			if silent.For != 5*time.Second {
+				t.Errorf("%s: silent for %v, want 5s", name, silent.For)
 			}
 			if took := time.Since(begun); took != 5*time.Second {
 				t.Errorf("%s: it took %v, want 5s", name, took)

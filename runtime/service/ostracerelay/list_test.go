@@ -22,8 +22,11 @@ func TestOddProcesses(t *testing.T) {
 		binary.BigEndian.PutUint32(b[1:], uint32(len(xml)))
 		ctx, passed := link.WithPassed(t.Context())
 		got, err := clientOf(t, b).PidList(ctx)
-		if want := []Process{{7, "logd"}}; err != nil || !slices.Equal(got, want) {
-			t.Errorf("PidList with %s = %v, %v, want %v", odd, got, err, want)
+		if err != nil {
+			t.Errorf("PidList with %s: %v", odd, err)
+		}
+		if want := []Process{{7, "logd"}}; !slices.Equal(got, want) {
+			t.Errorf("PidList with %s = %v, want %v", odd, got, want)
 		}
 		if n, _ := passed.Count(); n != 1 {
 			t.Errorf("PidList with %s passed %d entries over, want 1", odd, n)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,142 +22,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
-
-// goldenRecord is the example of the protocol sheet: pid 1, /sbin/launchd, image
-// /usr/lib/libx, message "hi", no label. The fields that the example does not define
-// have values that show their position.
-var goldenRecord = unhex(`
-	02 A0000000
-	02 08000000 81000000 01000000 0100000000000000
-	101112131415161718191A1B1C1D1E1F
-	0E00 0000000000000000 0000000000000000
-	00F1536500000000 40E20100
-	04 00 0000 00000000
-	8877665544332211 2A00000000000000
-	202122232425262728292A2B2C2D2E2F
-	0E00 03000000 00000000 00000000 00000000 00000000` +
-	hex.EncodeToString([]byte("/sbin/launchd\x00/usr/lib/libx\x00hi\x00")))
-
-var goldenEntry = Entry{
-	Time: time.Unix(1700000000, 123456000).UTC(), PID: 1,
-	ProcessPath: "/sbin/launchd", ImagePath: "/usr/lib/libx", Message: "hi", Kind: KindLog,
-	ProcessUUID: [16]byte(unhex("101112131415161718191A1B1C1D1E1F")),
-	ImageUUID:   [16]byte(unhex("202122232425262728292A2B2C2D2E2F")),
-	ThreadID:    42, MachTime: 0x1122334455667788,
-}
-
-func unhex(s string) []byte {
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func TestRecordGolden(t *testing.T) {
-	t.Parallel()
-	if got := appendRecord(nil, &goldenEntry); !bytes.Equal(got, goldenRecord) {
-		t.Errorf("appendRecord = % X\nwant % X", got, goldenRecord)
-	}
-	var e Entry
-	if err := new(decoder).decode(goldenRecord[frameHead:], &e); err != nil || e != goldenEntry {
-		t.Errorf("decode = %+v, %v, want %+v", e, err, goldenEntry)
-	}
-}
-
-// TestLabelLengths checks that the lengths of subsystem and category have 16 bits. The
-// bytes that follow them are not zero on some devices.
-func TestLabelLengths(t *testing.T) {
-	t.Parallel()
-	want := goldenEntry
-	want.Subsystem, want.Category = "com.apple.x", "c"
-	b := appendRecord(nil, &want)[frameHead:]
-	for _, off := range []int{offSubLen + 2, offCatLen + 2} {
-		binary.LittleEndian.PutUint16(b[off:], 0xBEEF)
-	}
-	var e Entry
-	if err := new(decoder).decode(b, &e); err != nil || e != want {
-		t.Errorf("decode = %+v, %v, want %+v", e, err, want)
-	}
-}
-
-func TestRecordLimits(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("ü", 60000)
-	for _, tc := range []struct {
-		name string
-		in   Entry
-		want func(Entry) bool
-	}{
-		{
-			"empty strings keep their NUL", Entry{},
-			func(e Entry) bool { return e.Message == "" && e.Subsystem == "" },
-		},
-		{
-			"subsystem alone sends both", Entry{Subsystem: "s"},
-			func(e Entry) bool { return e.Subsystem == "s" && e.Category == "" },
-		},
-		{
-			"NUL ends a string", Entry{Message: "a\x00b", ProcessPath: "/p\x00q"},
-			func(e Entry) bool { return e.Message == "a" && e.ProcessPath == "/p" },
-		},
-		{"long message is cut between characters", Entry{
-			Message: long, Subsystem: long, ProcessPath: long,
-		}, func(e Entry) bool {
-			return len(e.Message) > 60000 && strings.HasPrefix(long, e.Message) &&
-				strings.HasPrefix(long, e.ProcessPath)
-		}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			b := appendRecord(nil, &tc.in)
-			if n := len(b) - frameHead; n > maxSentRecord ||
-				n != int(binary.LittleEndian.Uint32(b[1:])) {
-				t.Fatalf("record of %d bytes, framed as %d", n, binary.LittleEndian.Uint32(b[1:]))
-			}
-			body := b[frameHead:]
-			sub, cat := binary.LittleEndian.Uint16(
-				body[offSubLen:],
-			), binary.LittleEndian.Uint16(body[offCatLen:])
-			if (sub == 0) != (cat == 0) || binary.LittleEndian.Uint16(body[offPathLen:]) == 0 ||
-				binary.LittleEndian.Uint32(body[offMsgLen:]) > 65535 {
-				t.Errorf("lengths clients do not take: subsystem %d, category %d", sub, cat)
-			}
-			var e Entry
-			if err := new(decoder).decode(body, &e); err != nil || !tc.want(e) {
-				t.Errorf("decode: message of %d bytes, path of %d, %v", len(e.Message),
-					len(e.ProcessPath), err)
-			}
-		})
-	}
-}
-
-func TestDecodeRefuses(t *testing.T) {
-	t.Parallel()
-	change := func(off int, v ...byte) []byte {
-		b := bytes.Clone(goldenRecord[frameHead:])
-		copy(b[off:], v)
-		return b
-	}
-	for _, tc := range []struct {
-		name string
-		in   []byte
-	}{
-		{"empty", nil},
-		{"header cut", goldenRecord[frameHead:100]},
-		{"no marker", change(offMarker, 3)},
-		{"header before its end", change(offHeader, 0x10)},
-		{"header beyond the record", change(offHeader, 0xFF, 0xFF, 0xFF, 0xFF)},
-		{"path beyond the record", change(offPathLen, 0xFF, 0xFF)},
-		{"message beyond the record", change(offMsgLen, 0xFF, 0xFF, 0xFF, 0xFF)},
-		{"category beyond the record", change(offCatLen, 1)},
-		{"time overflows", change(offSeconds, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF)},
-	} {
-		var e Entry
-		if err := new(decoder).decode(tc.in, &e); !errors.Is(err, ErrRecord) {
-			t.Errorf("%s: decode = %v, want ErrRecord", tc.name, err)
-		}
-	}
-}
 
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
@@ -237,9 +100,15 @@ func TestStartActivityReply(t *testing.T) {
 		if want := unhex("01 00000049 62706C6973743030"); !bytes.HasPrefix(got, want) {
 			t.Errorf("reply begins % X, want % X", got[:13], want)
 		}
-		if d, err := plist.DecodeDict(got[5:]); err != nil || len(d) != 1 ||
-			d["Status"] != "RequestSuccessful" {
-			t.Errorf("reply = %v, %v", d, err)
+		d, err := plist.DecodeDict(got[5:])
+		if err != nil {
+			t.Errorf("reply: %v", err)
+		}
+		if len(d) != 1 {
+			t.Errorf("reply = %v, want the status alone", d)
+		}
+		if d["Status"] != "RequestSuccessful" {
+			t.Errorf("reply = %v, want RequestSuccessful", d)
 		}
 	})
 }
@@ -271,8 +140,14 @@ func TestStream(t *testing.T) {
 			Level:       log.Level(e.Level), Subsystem: e.Subsystem, Category: e.Category,
 			Message: e.Message, MachTime: e.MachTime,
 		}
-		if got != want || e.Process() != "Proc" || e.Image() != "Lib" {
+		if got != want {
 			t.Errorf("Next = %+v, want %+v", got, want)
+		}
+		if e.Process() != "Proc" {
+			t.Errorf("process %q, want Proc", e.Process())
+		}
+		if e.Image() != "Lib" {
+			t.Errorf("image %q, want Lib", e.Image())
 		}
 	})
 }
@@ -340,8 +215,12 @@ func TestDeviceFilters(t *testing.T) {
 func TestAllPidForms(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{int64(-1), int64(0xFFFFFFFF), uint64(1<<64 - 1)} {
-		if got, err := pidOf(v); got != -1 || err != nil {
-			t.Errorf("pidOf(%v) = %d, %v, want -1", v, got, err)
+		got, err := pidOf(v)
+		if got != -1 {
+			t.Errorf("pidOf(%v) = %d, want -1", v, got)
+		}
+		if err != nil {
+			t.Errorf("pidOf(%v): %v", v, err)
 		}
 	}
 	for _, v := range []any{int64(-2), int64(1 << 40), "all", uint64(1 << 63), nil} {
@@ -377,7 +256,11 @@ func TestSlowConsumerDoesNotBlockThePhone(t *testing.T) {
 		}
 		s.Close()
 		synctest.Wait()
-		if dropped := r.dev.Dropped(); dropped == 0 || int(dropped)+read != total {
+		dropped := r.dev.Dropped()
+		if dropped == 0 {
+			t.Error("no entry was dropped")
+		}
+		if int(dropped)+read != total {
 			t.Errorf("read %d, dropped %d of %d", read, dropped, total)
 		}
 	})
@@ -394,8 +277,11 @@ func TestPidList(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := r.phone.Processes.List()
-		if len(got) != len(want) || len(got) == 0 {
+		if len(got) != len(want) {
 			t.Fatalf("%d processes, want %d", len(got), len(want))
+		}
+		if len(got) == 0 {
+			t.Fatal("no processes")
 		}
 		for i := range got {
 			if got[i] != (Process{want[i].PID, want[i].Name}) {
@@ -421,9 +307,11 @@ func TestPidListFraming(t *testing.T) {
 	b := append([]byte{1, 0, 0, 0, 0}, xml...)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(xml)))
 	got, err := clientOf(t, b).PidList(t.Context())
-	if want := []Process{{7, ""}, {42, "SpringBoard"}}; err != nil ||
-		fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("PidList = %v, %v, want %v", got, err, want)
+	if err != nil {
+		t.Errorf("PidList: %v", err)
+	}
+	if want := []Process{{7, ""}, {42, "SpringBoard"}}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("PidList = %v, want %v", got, want)
 	}
 }
 
@@ -498,9 +386,11 @@ func TestDeviceRefuses(t *testing.T) {
 					t.Errorf("Serve = %v", err)
 				}
 				d, err := readReply(c)
-				if tc.answer && (err != nil || d["Status"] != statusFailed) ||
-					!tc.answer && err == nil {
-					t.Errorf("reply = %v, %v", d, err)
+				if tc.answer && (err != nil || d["Status"] != statusFailed) {
+					t.Errorf("reply = %v, %v, want %s", d, err, statusFailed)
+				}
+				if !tc.answer && err == nil {
+					t.Errorf("reply = %v, want none", d)
 				}
 			})
 		})

@@ -34,8 +34,12 @@ func TestStreamInPieces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if e, err := s.Next(t.Context()); err != nil || *e != goldenEntry {
-			t.Errorf("Next = %+v, %v", e, err)
+		e, err := s.Next(t.Context())
+		if err != nil {
+			t.Fatalf("Next: %v", err)
+		}
+		if *e != goldenEntry {
+			t.Errorf("Next = %+v, want %+v", *e, goldenEntry)
 		}
 	})
 }
@@ -82,10 +86,12 @@ func TestStreamHostile(t *testing.T) {
 						continue
 					}
 					var frame *link.FrameError
-					if got != tc.good || !errors.Is(err, tc.want) &&
-						!(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
-						t.Errorf("%d entries, then %v, want %d, then %v", got, err, tc.good,
-							tc.want)
+					if got != tc.good {
+						t.Errorf("%d entries, then %v, want %d", got, err, tc.good)
+					}
+					if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err,
+						&frame)) {
+						t.Errorf("%d entries, then %v, want %v", got, err, tc.want)
 					}
 					break
 				}

@@ -296,8 +296,8 @@ func trimNUL(b []byte) []byte { return bytes.TrimRight(b, "\x00") }
 
 // appendRecord appends one record with its frame. Each string ends at its first NUL and
 // is truncated to a length that all clients accept. The message always has at least its
-// NUL. Subsystem and category are either both present or both absent. Some clients
-// depend on each of these rules.
+// NUL. Subsystem and category are either both present or both absent. pymobiledevice3,
+// idevice and appium read only 16 bits of the length of a message.
 func appendRecord(b []byte, e *Entry) []byte {
 	path, image := cString(e.ProcessPath, maxSentName), cString(e.ImagePath, maxSentName)
 	sub, cat := cString(e.Subsystem, maxSentName), cString(e.Category, maxSentName)

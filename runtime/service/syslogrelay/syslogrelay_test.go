@@ -96,8 +96,11 @@ func TestVis(t *testing.T) {
 		{"日", `\M-f\M^W\M-%`},
 	} {
 		got := string(appendVis(nil, tc.in))
-		if got != tc.want || decodeVis(got) != tc.in {
-			t.Errorf("appendVis(%q) = %q, want %q; decoded %q", tc.in, got, tc.want, decodeVis(got))
+		if got != tc.want {
+			t.Errorf("appendVis(%q) = %q, want %q", tc.in, got, tc.want)
+		}
+		if back := decodeVis(got); back != tc.in {
+			t.Errorf("decodeVis(%q) = %q, want %q", got, back, tc.in)
 		}
 	}
 }
@@ -169,8 +172,12 @@ func TestDeviceFormat(t *testing.T) {
 		} {
 			r.phone.Log.Write(tc.in)
 			got := make([]byte, len(tc.want))
-			if _, err := io.ReadFull(c, got); err != nil || string(got) != tc.want {
-				t.Errorf("got %q, %v\nwant %q", got, err, tc.want)
+			_, err := io.ReadFull(c, got)
+			if err != nil {
+				t.Errorf("%v, want %q", err, tc.want)
+			}
+			if string(got) != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		}
 	})
@@ -187,8 +194,17 @@ func TestClientAgainstDevice(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.PID < 0 || e.Process == "" || e.Level == "" || e.Time.IsZero() {
-				t.Fatalf("entry without its parts: %+v", e)
+			if e.PID < 0 {
+				t.Fatalf("the entry %+v has a negative process number", e)
+			}
+			if e.Process == "" {
+				t.Fatalf("the entry %+v has no process", e)
+			}
+			if e.Level == "" {
+				t.Fatalf("the entry %+v has no level", e)
+			}
+			if e.Time.IsZero() {
+				t.Fatalf("the entry %+v has no time", e)
 			}
 		}
 		cl.Close()
@@ -270,9 +286,11 @@ func TestEnds(t *testing.T) {
 		for ; err == nil; _, err = cl.Next(t.Context()) {
 			got++
 		}
-		if got != tc.good || !errors.Is(err, tc.want) {
-			t.Errorf("%s: %d records, then %v, want %d, then %v", tc.name, got, err, tc.good,
-				tc.want)
+		if got != tc.good {
+			t.Errorf("%s: %d records, want %d", tc.name, got, tc.good)
+		}
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
 		}
 		cl.Close()
 	}
@@ -308,8 +326,15 @@ func TestBadRecords(t *testing.T) {
 		if !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v, want io.EOF", name, err)
 		}
-		if n := len(got); n != 2+tc.text || got[0] != "first" || got[n-1] != "second" {
-			t.Errorf("%s: %d records, want the first, %d odd ones and the second", name, n, tc.text)
+		n := len(got)
+		if n != 2+tc.text {
+			t.Fatalf("%s: %d records, want %d", name, n, 2+tc.text)
+		}
+		if got[0] != "first" {
+			t.Errorf("%s: the first record is %q", name, got[0])
+		}
+		if got[n-1] != "second" {
+			t.Errorf("%s: the last record is %q", name, got[n-1])
 		}
 		if n := cl.Malformed(); n != uint64(tc.bad) {
 			t.Errorf("%s: %d malformed records, want %d", name, n, tc.bad)

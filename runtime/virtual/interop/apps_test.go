@@ -36,8 +36,12 @@ func TestIdeviceInstaller(t *testing.T) {
 	r.want(result{out: listing(apps.System)}, "ideviceinstaller", "-l", "-o", "list_system")
 	all := listing(apps.User, apps.System)
 	r.want(result{out: all}, "ideviceinstaller", "-l", "-o", "list_all")
-	if n := strings.Count(all, "\n"); n < 13 || !strings.Contains(all, "Neu & schön") {
-		t.Errorf("the model is poor, %d lines: %s", n, all)
+	n := strings.Count(all, "\n")
+	if n < 13 {
+		t.Errorf("the model has %d lines, want at least 13: %s", n, all)
+	}
+	if !strings.Contains(all, "Neu & schön") {
+		t.Errorf("the model has no app with special characters in its name: %s", all)
 	}
 
 	list, ok := decoded(t, r.output("ideviceinstaller", "-l", "-o", "xml")).([]any)
@@ -49,8 +53,12 @@ func TestIdeviceInstaller(t *testing.T) {
 		got, _ := v.(plist.Dict)
 		id, _ := got.String("CFBundleIdentifier")
 		a, ok := p.Apps.Find(id)
-		if !ok || a.Type() != apps.User {
-			t.Errorf("%q is not a user's app of the phone", id)
+		if !ok {
+			t.Errorf("%q is not an app of the phone", id)
+			continue
+		}
+		if a.Type() != apps.User {
+			t.Errorf("%q is an app of the type %v, want User", id, a.Type())
 			continue
 		}
 		seen++

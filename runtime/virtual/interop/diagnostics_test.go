@@ -57,9 +57,12 @@ func TestIdeviceDiagnostics(t *testing.T) {
 		t.Errorf("the battery is at %d %%, want 42", n)
 	}
 	same(plist.Dict{"IORegistry": battery}, "ioregentry", "AppleSmartBattery")
-	if got := r.run("idevicediagnostics", "ioregentry", "NoSuchEntry"); got.code != 1 ||
-		got.out != "" {
-		t.Errorf("ioregentry of nothing: %+v", got)
+	got := r.run("idevicediagnostics", "ioregentry", "NoSuchEntry")
+	if got.code != 1 {
+		t.Errorf("ioregentry of nothing: exit status %d, want 1", got.code)
+	}
+	if got.out != "" {
+		t.Errorf("ioregentry of nothing prints %q", got.out)
 	}
 }
 
@@ -71,8 +74,11 @@ func TestIdeviceGestalt(t *testing.T) {
 		got, ok := decoded(t, r.output("idevicediagnostics",
 			append([]string{"mobilegestalt"}, keys...)...)).(plist.Dict)
 		answer, _ := got.Dict("MobileGestalt")
-		if !ok || answer == nil {
-			t.Fatalf("%s: answer %v", profile, got)
+		if !ok {
+			t.Fatalf("%s: the answer is not a dictionary", profile)
+		}
+		if answer == nil {
+			t.Fatalf("%s: the answer %v has no MobileGestalt", profile, got)
 		}
 		want := plist.Dict{
 			"Status": "Success", "ProductType": r.phone().Identity.ProductType,
@@ -110,9 +116,11 @@ func TestIdevicePower(t *testing.T) {
 			if e.Kind == usbmux.Paired { // the tool pairs when it has to
 				continue
 			}
-			if e.Kind != want || e.Entry.UDID != p.Identity.UDID {
-				t.Fatalf("event %v of %s, want %v of %s", e.Kind, e.Entry.UDID, want,
-					p.Identity.UDID)
+			if e.Kind != want {
+				t.Fatalf("event %v of %s, want %v", e.Kind, e.Entry.UDID, want)
+			}
+			if e.Entry.UDID != p.Identity.UDID {
+				t.Fatalf("event %v of %s, want %s", e.Kind, e.Entry.UDID, p.Identity.UDID)
 			}
 			return e.Entry.DeviceID
 		}
@@ -132,9 +140,12 @@ func TestIdevicePower(t *testing.T) {
 	}
 	r.want(result{out: "Restarting device.\n"}, "idevicediagnostics", "restart")
 	next(usbmux.Detached)
-	if now := next(usbmux.Attached); now == id || p.Clock.BootID() == boot {
-		t.Errorf("after a restart device id %d, before %d; boot id changed: %v", now, id,
-			p.Clock.BootID() != boot)
+	now := next(usbmux.Attached)
+	if now == id {
+		t.Errorf("the device id %d is the same after a restart", now)
+	}
+	if p.Clock.BootID() == boot {
+		t.Error("the boot id is the same after a restart")
 	}
 	r.want(result{out: "Shutting down device.\n"}, "idevicediagnostics", "shutdown")
 	next(usbmux.Detached)

@@ -103,12 +103,20 @@ func TestIdeviceCrashReport(t *testing.T) {
 	}
 	kept, moved, again := dir("kept"), dir("moved"), dir("again")
 	want := tree(t, r.phone().Crashes.Files, "/")
-	if _, ok := want[path.Base(fresh)]; !ok || len(want) < 5 {
-		t.Fatalf("the phone has %d reports, %s among them: %v", len(want), fresh, ok)
+	_, ok := want[path.Base(fresh)]
+	if !ok {
+		t.Fatalf("the phone has no report %s", fresh)
+	}
+	if len(want) < 5 {
+		t.Fatalf("the phone has %d reports, want at least 5", len(want))
 	}
 	out := r.output("idevicecrashreport", "-k", kept)
-	if n := strings.Count(out, "Copy: "); n != len(want) || !strings.HasSuffix(out, "Done.\n") {
+	n := strings.Count(out, "Copy: ")
+	if n != len(want) {
 		t.Errorf("%d reports copied, want %d: %s", n, len(want), out)
+	}
+	if !strings.HasSuffix(out, "Done.\n") {
+		t.Errorf("idevicecrashreport does not end with Done: %s", out)
 	}
 	sameFiles(t, folder(t, kept), want)
 	sameFiles(t, tree(t, r.phone().Crashes.Files, "/"), want)
@@ -180,9 +188,12 @@ func TestIfuse(t *testing.T) {
 	var st syscall.Statfs_t
 	check("statfs", syscall.Statfs(dir, &st))
 	total, free, _ := media.Usage()
-	if a, b := st.Blocks*uint64(st.Bsize), st.Bavail*uint64(st.Bsize); a>>20 != total>>20 ||
-		b>>20 != free>>20 {
-		t.Errorf("statfs tells %d of %d bytes free, the phone %d of %d", b, a, free, total)
+	all, unused := st.Blocks*uint64(st.Bsize), st.Bavail*uint64(st.Bsize)
+	if all>>20 != total>>20 {
+		t.Errorf("statfs tells %d bytes in all, the phone %d", all, total)
+	}
+	if unused>>20 != free>>20 {
+		t.Errorf("statfs tells %d bytes free, the phone %d", unused, free)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "nowhere", "x"), 0o755); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("mkdir in no folder: %v", err)
@@ -205,14 +216,21 @@ func ifuseChanges(t *testing.T, dir string, media *files.FS, check func(string, 
 	content := noise(3<<20 + 17)
 	check("write", os.WriteFile(file, content, 0o644))
 	b, err := media.ReadFile("/Downloads/größe.bin")
-	if err != nil || !bytes.Equal(b, content) {
-		t.Errorf("the phone has %d bytes (%v), want %d", len(b), err, len(content))
+	if err != nil {
+		t.Errorf("the phone's file: %v", err)
+	}
+	if !bytes.Equal(b, content) {
+		t.Errorf("the phone has %d bytes that differ from the %d written", len(b), len(content))
 	}
 	check("write on the phone", media.WriteFile("/Downloads/note.txt", []byte("from the phone")))
-	if b, err := os.ReadFile(filepath.Join(dir, "Downloads", "note.txt")); err != nil ||
-		string(b) != "from the phone" {
-		t.Errorf("read %q, %v", b, err)
+	note, err := os.ReadFile(filepath.Join(dir, "Downloads", "note.txt"))
+	if err != nil {
+		t.Errorf("ReadFile: %v", err)
 	}
+	if string(note) != "from the phone" {
+		t.Errorf("read %q, want %q", note, "from the phone")
+	}
+
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	check("open", err)
 	_, err = f.WriteAt([]byte("in the middle"), 1<<20)
@@ -221,26 +239,40 @@ func ifuseChanges(t *testing.T, dir string, media *files.FS, check func(string, 
 	check("truncate", os.Truncate(file, 2<<20))
 	b, err = media.ReadFile("/Downloads/größe.bin")
 	copy(content[1<<20:], "in the middle")
-	if err != nil || !bytes.Equal(b, content[:2<<20]) {
-		t.Errorf("after a write in the middle and a cut: %d bytes, %v", len(b), err)
+	if err != nil {
+		t.Errorf("the phone's file after a write in the middle and a cut: %v", err)
+	}
+	if !bytes.Equal(b, content[:2<<20]) {
+		t.Errorf("after a write and a cut the phone has %d bytes, want %d", len(b), 2<<20)
 	}
 	when := time.Date(2020, 2, 29, 12, 34, 56, 0, time.UTC)
 	check("chtimes", os.Chtimes(file, when, when))
-	if info, err := media.Stat("/Downloads/größe.bin"); err != nil || !info.ModTime.Equal(when) {
-		t.Errorf("modified %v, %v; want %v", info.ModTime, err, when)
+	info, err := media.Stat("/Downloads/größe.bin")
+	if err != nil {
+		t.Errorf("Stat on the phone: %v", err)
+	}
+	if !info.ModTime.Equal(when) {
+		t.Errorf("modified %v, want %v", info.ModTime, when)
 	}
 	check("mkdir", os.Mkdir(filepath.Join(dir, "Downloads", "sub"), 0o755))
 	check("rename", os.Rename(file, filepath.Join(dir, "Downloads", "sub", "moved")))
-	if info, err := media.Stat("/Downloads/sub/moved"); err != nil || info.Size != 2<<20 {
-		t.Errorf("after renaming: %+v, %v", info, err)
+	info, err = media.Stat("/Downloads/sub/moved")
+	if err != nil {
+		t.Errorf("Stat on the phone after renaming: %v", err)
+	}
+	if info.Size != 2<<20 {
+		t.Errorf("after renaming the file has %d bytes, want %d", info.Size, 2<<20)
 	}
 	if err := os.Remove(filepath.Join(dir, "Downloads", "sub")); err == nil {
 		t.Error("a folder with something in it was removed")
 	}
 	check("symlink", os.Symlink("sub/moved", filepath.Join(dir, "Downloads", "link")))
-	if target, err := os.Readlink(filepath.Join(dir, "Downloads", "link")); err != nil ||
-		target != "sub/moved" {
-		t.Errorf("the link leads to %q, %v", target, err)
+	target, err := os.Readlink(filepath.Join(dir, "Downloads", "link"))
+	if err != nil {
+		t.Errorf("Readlink: %v", err)
+	}
+	if target != "sub/moved" {
+		t.Errorf("the link leads to %q, want sub/moved", target)
 	}
 	check("remove", os.RemoveAll(filepath.Join(dir, "Downloads", "sub")))
 	if _, err := media.Stat("/Downloads/sub"); !errors.Is(err, fs.ErrNotExist) {
@@ -275,14 +307,20 @@ func TestIfuseApps(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "hello.txt"), []byte("hello"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := notes.Container().ReadFile("/Documents/hello.txt"); err != nil ||
-		string(b) != "hello" {
-		t.Errorf("the app finds %q, %v", b, err)
+	b, err := notes.Container().ReadFile("/Documents/hello.txt")
+	if err != nil {
+		t.Errorf("the app's file: %v", err)
+	}
+	if string(b) != "hello" {
+		t.Errorf("the app finds %q, want hello", b)
 	}
 	sameFiles(t, folder(t, dir), strip(tree(t, notes.Container(), "/Documents"), "Documents/"))
 	shop, ok := p.Apps.Find("com.example.shop")
-	if !ok || !shop.Developer() {
-		t.Fatal("the phone has no developer's com.example.shop")
+	if !ok {
+		t.Fatal("the phone has no com.example.shop")
+	}
+	if !shop.Developer() {
+		t.Fatal("com.example.shop is not a developer's app")
 	}
 	sameFiles(t, folder(t, r.mount("--container", "com.example.shop")),
 		tree(t, shop.Container(), "/"))
@@ -291,8 +329,11 @@ func TestIfuseApps(t *testing.T) {
 		{"com.example.nowhere", "ApplicationLookupFailed"},
 	} {
 		got := r.run("ifuse", filepath.Join(r.dir), "--documents", c[0])
-		if got.code != 1 || !strings.Contains(got.err, "ERROR: "+c[1]) {
-			t.Errorf("documents of %s: %+v, want %s", c[0], got, c[1])
+		if got.code != 1 {
+			t.Errorf("documents of %s: exit status %d, want 1", c[0], got.code)
+		}
+		if !strings.Contains(got.err, "ERROR: "+c[1]) {
+			t.Errorf("documents of %s: %q, want %s", c[0], got.err, c[1])
 		}
 	}
 }

@@ -46,8 +46,11 @@ func TestIdeviceID(t *testing.T) {
 	r.want(result{out: second.Phone().Values.Name() + "\n"}, "idevice_id", second.UDID())
 	second.Detach()
 	r.want(result{out: strings.Replace(all, second.UDID()+"\n", "", 1)}, "idevice_id", "-l")
-	if got := r.run("idevice_id", second.UDID()); got.code == 0 ||
-		!strings.Contains(got.err, "No device with UDID "+second.UDID()) {
+	got := r.run("idevice_id", second.UDID())
+	if got.code == 0 {
+		t.Error("idevice_id of an unplugged device succeeds")
+	}
+	if !strings.Contains(got.err, "No device with UDID "+second.UDID()) {
 		t.Errorf("idevice_id of an unplugged device: %+v", got)
 	}
 }

@@ -160,6 +160,19 @@ func (r *rig) want(want result, name string, args ...string) {
 	}
 }
 
+// wantStatus runs a program and checks its exit status and that it prints text.
+func (r *rig) wantStatus(status int, text, name string, args ...string) result {
+	r.Helper()
+	got := r.run(name, args...)
+	if got.code != status {
+		r.Errorf("%s %q: exit status %d, want %d: %+v", name, args, got.code, status, got)
+	}
+	if !strings.Contains(got.out+got.err, text) {
+		r.Errorf("%s %q: %+v, want %q in it", name, args, got, text)
+	}
+	return got
+}
+
 // process is a program that keeps printing until it is told to end.
 type process struct {
 	*rig

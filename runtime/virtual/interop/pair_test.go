@@ -43,9 +43,12 @@ func TestIdevicePair(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { recordDir(places["/var/lib/lockdown"]).Delete(udid) })
-	if got := r.finish(r.room(places, "idevicepair", "list")); got.code != 0 ||
-		!strings.Contains(got.out, udid+"\n") {
-		t.Errorf("idevicepair list: %+v", got)
+	got := r.finish(r.room(places, "idevicepair", "list"))
+	if got.code != 0 {
+		t.Errorf("idevicepair list: exit status %d: %+v", got.code, got)
+	}
+	if !strings.Contains(got.out, udid+"\n") {
+		t.Errorf("idevicepair list: %q, want %s", got.out, udid)
 	}
 
 	r.want(result{out: "SUCCESS: Unpaired with device " + udid + "\n"}, "idevicepair", "unpair")
@@ -55,10 +58,13 @@ func TestIdevicePair(t *testing.T) {
 	if _, err := recordDir(r.records).Read(udid); err == nil {
 		t.Error("the pair record is still there")
 	}
-	got := r.run("idevicepair", "unpair")
-	if want := fmt.Sprintf("ERROR: Device %s is not paired with this host\n", udid); got.out+
-		got.err != want || got.code != 1 {
-		t.Errorf("unpair twice: %+v, want %q", got, want)
+	got = r.run("idevicepair", "unpair")
+	want := fmt.Sprintf("ERROR: Device %s is not paired with this host\n", udid)
+	if text := got.out + got.err; text != want {
+		t.Errorf("unpair twice: %q, want %q", text, want)
+	}
+	if got.code != 1 {
+		t.Errorf("unpair twice: exit status %d, want 1", got.code)
 	}
 }
 
@@ -80,10 +86,9 @@ func TestTrustDialog(t *testing.T) {
 	t.Parallel()
 	fails := func(r *rig, text string) {
 		t.Helper()
-		got := r.run("idevicepair", "pair")
-		if got.code != 1 || !strings.Contains(got.out+got.err, text) ||
-			!strings.Contains(got.out+got.err, r.phone().Identity.UDID) {
-			t.Errorf("idevicepair pair: %+v, want exit status 1 and %q", got, text)
+		got := r.wantStatus(1, text, "idevicepair", "pair")
+		if udid := r.phone().Identity.UDID; !strings.Contains(got.out+got.err, udid) {
+			t.Errorf("idevicepair pair: %+v, want the device %s in it", got, udid)
 		}
 	}
 	const (
@@ -105,8 +110,11 @@ func TestTrustDialog(t *testing.T) {
 		r := asking(t, trust.Ask)
 		fails(r, please)
 		dialog, ok := r.phone().Trust.ShownDialog()
-		if !ok || dialog.Label != "idevicepair" {
-			t.Errorf("the phone shows %+v, %v", dialog, ok)
+		if !ok {
+			t.Error("the phone shows no dialog")
+		}
+		if dialog.Label != "idevicepair" {
+			t.Errorf("the phone shows the dialog %+v, want that of idevicepair", dialog)
 		}
 		r.phone().Trust.TapTrust()
 		r.output("idevicepair", "pair")

@@ -61,8 +61,12 @@ func TestIproxy(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := make([]byte, len(piece))
-			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, piece) {
-				t.Fatalf("through iproxy: %v, same bytes: %v", err, bytes.Equal(got, piece))
+			_, err := io.ReadFull(c, got)
+			if err != nil {
+				t.Fatalf("through iproxy: %v", err)
+			}
+			if !bytes.Equal(got, piece) {
+				t.Fatalf("through iproxy: %d bytes came back that differ from those sent", len(got))
 			}
 		}
 	}
@@ -91,10 +95,7 @@ func TestInetcat(t *testing.T) {
 	if err := r.machine().Replug(); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.run("inetcat", "9"); got.code != 1 ||
-		!strings.Contains(got.out+got.err, "Error connecting to device") {
-		t.Errorf("inetcat to a closed port: %+v", got)
-	}
+	r.wantStatus(1, "Error connecting to device", "inetcat", "9")
 }
 
 // TestImageMounter looks the developer image up, and again when it is gone.
@@ -107,8 +108,11 @@ func TestImageMounter(t *testing.T) {
 			r.phone().Image.Unmount()
 		}
 		got := r.run("ideviceimagemounter", "-l")
-		if got.code != 0 || !strings.Contains(got.out, fmt.Sprintf("ImagePresent: %v", mounted)) {
-			t.Errorf("ideviceimagemounter -l: %+v, want ImagePresent: %v", got, mounted)
+		if got.code != 0 {
+			t.Errorf("ideviceimagemounter -l: exit status %d: %+v", got.code, got)
+		}
+		if want := fmt.Sprintf("ImagePresent: %v", mounted); !strings.Contains(got.out, want) {
+			t.Errorf("ideviceimagemounter -l: %q, want %s", got.out, want)
 		}
 	}
 }
@@ -124,15 +128,14 @@ func TestRefusedServices(t *testing.T) {
 	}{
 		{[]string{"idevicescreenshot", "shot.png"}, "Could not start screenshotr service"},
 	} {
-		got := r.run(c.args[0], c.args[1:]...)
-		if got.code != 255 || !strings.Contains(got.out+got.err, c.want) {
-			t.Errorf("%q: %+v, want exit status 255 and %q", c.args, got, c.want)
-		}
+		r.wantStatus(255, c.want, c.args[0], c.args[1:]...)
 	}
 	// This version of the tool asks without a session.
 	got := r.run("ideviceenterrecovery", r.phone().Identity.UDID)
-	if !strings.Contains(got.out+got.err, "Failed to enter recovery mode.") ||
-		!r.machine().Attached() {
-		t.Errorf("ideviceenterrecovery: %+v, attached: %v", got, r.machine().Attached())
+	if !strings.Contains(got.out+got.err, "Failed to enter recovery mode.") {
+		t.Errorf("ideviceenterrecovery: %+v, want a failure", got)
+	}
+	if !r.machine().Attached() {
+		t.Error("the phone is not attached after ideviceenterrecovery")
 	}
 }

@@ -97,14 +97,24 @@ func TestRealDaemon(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := readDict(t, filepath.Join(lockdown, "SystemConfiguration.plist"))
-		if want, _ := file.String("SystemBUID"); id == "" || id != want {
+		want, _ := file.String("SystemBUID")
+		if id == "" {
+			t.Errorf("BUID is empty, the daemon stored %q", want)
+		}
+		if id != want {
 			t.Errorf("BUID = %q, the daemon stored %q", id, want)
 		}
 	})
 	t.Run("empty list", func(t *testing.T) {
 		list, err := c.List(r.ctx)
-		if err != nil || list == nil || len(list) != 0 {
-			t.Errorf("List = %v, %v; want an empty list", list, err)
+		if err != nil {
+			t.Errorf("List: %v", err)
+		}
+		if list == nil {
+			t.Error("List = nil, want an empty list")
+		}
+		if len(list) != 0 {
+			t.Errorf("List = %v, want an empty list", list)
 		}
 	})
 	t.Run("listen", func(t *testing.T) { daemonListen(t, r.ctx, c) })
@@ -132,9 +142,12 @@ func daemonListen(t *testing.T, ctx context.Context, c *usbmux.Client) {
 	}
 	defer l.Close()
 	known, err := c.ListListeners(ctx)
-	if err != nil || !slices.ContainsFunc(known,
-		func(i usbmux.ListenerInfo) bool { return i.Program == "interop" }) {
-		t.Errorf("ListListeners = %+v, %v; want this program", known, err)
+	if err != nil {
+		t.Errorf("ListListeners: %v", err)
+	}
+	own := func(i usbmux.ListenerInfo) bool { return i.Program == "interop" }
+	if !slices.ContainsFunc(known, own) {
+		t.Errorf("ListListeners = %+v, want this program in it", known)
 	}
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
@@ -168,9 +181,15 @@ func daemonRecords(t *testing.T, ctx context.Context, c *usbmux.Client, lockdown
 			t.Fatalf("%s: %v", name, err)
 		}
 		d, err := plist.DecodeDict(b)
-		if err != nil || !reflect.DeepEqual(d, record) ||
-			!reflect.DeepEqual(readDict(t, filepath.Join(lockdown, id+".plist")), record) {
-			t.Errorf("%s: read %v, %v; want %v", name, d, err, record)
+		if err != nil {
+			t.Errorf("%s: decode: %v", name, err)
+		}
+		if !reflect.DeepEqual(d, record) {
+			t.Errorf("%s: read %v, want %v", name, d, record)
+		}
+		stored := readDict(t, filepath.Join(lockdown, id+".plist"))
+		if !reflect.DeepEqual(stored, record) {
+			t.Errorf("%s: the daemon stored %v, want %v", name, stored, record)
 		}
 	}
 	if err := c.DeletePairRecord(ctx, id); err != nil {
@@ -198,9 +217,15 @@ func daemonRefusals(t *testing.T, ctx context.Context, c *usbmux.Client) {
 		t.Fatal(err)
 	}
 	var e *usbmux.Error
-	if err := c.SavePairRecord(ctx, "00008110-1", 0, big); !errors.As(err, &e) ||
-		e.Code != usbmux.OK || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a frame over the limit: %v", err)
+	err = c.SavePairRecord(ctx, "00008110-1", 0, big)
+	if !errors.As(err, &e) {
+		t.Fatalf("a frame over the limit: %v, want a *usbmux.Error", err)
+	}
+	if e.Code != usbmux.OK {
+		t.Errorf("a frame over the limit: code %v, want none", e.Code)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a frame over the limit: %v is a timeout", err)
 	}
 }
 
@@ -274,12 +299,22 @@ func describe(t *testing.T, h, body []byte) string {
 		return fmt.Sprintf("binary %d: %d", tag, binary.LittleEndian.Uint32(body))
 	}
 	d, err := plist.DecodeDict(body)
-	if err != nil || version != 1 || message != 8 {
+	if err != nil {
 		t.Fatalf("answer % x %q: %v", h, body, err)
 	}
+	if version != 1 {
+		t.Fatalf("answer % x: version %d, want 1", h, version)
+	}
+	if message != 8 {
+		t.Fatalf("answer % x: message %d, want 8", h, message)
+	}
 	n, ok := d.Int("Number")
-	if kind, _ := d.String("MessageType"); kind != "Result" || !ok {
+	kind, _ := d.String("MessageType")
+	if kind != "Result" {
 		t.Fatalf("answer %v, want a Result", d)
+	}
+	if !ok {
+		t.Fatalf("answer %v has no Number", d)
 	}
 	return fmt.Sprintf("plist %d: %d", tag, n)
 }
@@ -390,7 +425,11 @@ func TestNoDaemon(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var e *usbmux.Error
-	if _, err := nowhere.List(ctx); !errors.As(err, &e) || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("List without a daemon: %v", err)
+	_, err = nowhere.List(ctx)
+	if !errors.As(err, &e) {
+		t.Errorf("List without a daemon: %v, want a *usbmux.Error", err)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("List without a daemon: %v, want fs.ErrNotExist", err)
 	}
 }
