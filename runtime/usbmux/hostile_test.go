@@ -153,8 +153,11 @@ func TestRecordsWithoutEnd(t *testing.T) {
 			continue
 		}
 		refused++
-		if !errors.Is(err, errRecordsFull) || recordResult(err) != ioFailure {
+		if !errors.Is(err, errRecordsFull) {
 			t.Fatalf("Write: %v, want %v", err, errRecordsFull)
+		}
+		if got := recordResult(err); got != ioFailure {
+			t.Fatalf("the result of %v is %d, want %d", err, got, ioFailure)
 		}
 	}
 	if refused != 49 {
@@ -164,8 +167,11 @@ func TestRecordsWithoutEnd(t *testing.T) {
 	for id, b := range r.m {
 		kept += len(id) + len(b)
 	}
-	if kept > maxRecordBytes || kept != r.size {
-		t.Errorf("%d bytes are kept and %d counted, want at most %d", kept, r.size, maxRecordBytes)
+	if kept > maxRecordBytes {
+		t.Errorf("%d bytes are kept, want at most %d", kept, maxRecordBytes)
+	}
+	if kept != r.size {
+		t.Errorf("%d bytes are kept, but %d counted", kept, r.size)
 	}
 	if err := r.Delete("record 0"); err != nil {
 		t.Fatal(err)
