@@ -126,7 +126,7 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 			})
 		}
 	}
-	// OK alone is an answer to requests that ask for nothing.
+	// A request that asks for no values may be answered with OK alone.
 	ok := string(appendFrame(nil, resultFrame(1, 1, OK)))
 	for op, call := range calls {
 		err := call(testContext(t), newClient(t, Options{Dial: scripted(ok, false)}))
@@ -217,7 +217,7 @@ func TestConnectOutlivesItsContext(t *testing.T) {
 	})
 }
 
-// One bad entry does not hide the other devices.
+// A bad entry must not hide the other devices.
 func TestListPassesOverBadEntries(t *testing.T) {
 	t.Parallel()
 	good := encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))

@@ -176,7 +176,7 @@ func TestRecordsWithoutEnd(t *testing.T) {
 	if err := r.Delete("record 0"); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // a record that is known takes the place of the old one
+	for range 3 { // a record with a known id replaces the old one
 		if err := r.Write("record 0", record); err != nil {
 			t.Errorf("Write after a deletion: %v", err)
 		}

@@ -93,7 +93,7 @@ type nopListener struct{ net.Listener }
 
 func (nopListener) Close() error { return nil }
 
-// The same over real sockets, with many clients and both ways to end Serve.
+// TestServeLeavesNothing uses real sockets, many clients and both ways to end Serve.
 func TestServeLeavesNothing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, network := range []string{"unix", "tcp"} {
@@ -147,7 +147,7 @@ func TestServeLeavesNothing(t *testing.T) {
 	}
 }
 
-// failingListener accepts after some failures.
+// failingListener fails with one error after the other.
 type failingListener struct {
 	errs  []error
 	calls int

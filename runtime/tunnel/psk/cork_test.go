@@ -31,8 +31,8 @@ func (c *counted) count() int {
 	return c.writes
 }
 
-// Records that are kept leave in one write, are still one for each Write, and
-// are never more than maxCorked bytes.
+// Records that are kept must be sent in one write, with one record for each Write. No more
+// than maxCorked bytes may be kept.
 func TestCork(t *testing.T) {
 	t.Parallel()
 	x, b := link.Pipe()

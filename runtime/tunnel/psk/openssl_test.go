@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// tool returns the path of a program, or ends the test when it is not there:
-// CI must have it.
+// tool returns the path of a program. Without it the test is skipped, or fails in CI.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -35,7 +34,7 @@ var opensslNames = map[Suite]string{
 	AES128CBCSHA:    "PSK-AES128-CBC-SHA",
 }
 
-// openssl starts a program that the end of the test ends.
+// openssl starts openssl, which is killed at the end of the test.
 func openssl(t *testing.T, stdin io.Reader, args ...string) (*exec.Cmd, io.Reader, *bytes.Buffer) {
 	t.Helper()
 	path := tool(t, "openssl")

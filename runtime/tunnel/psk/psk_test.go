@@ -162,7 +162,7 @@ func exchange(t *testing.T, from, to net.Conn, n int) {
 	}
 }
 
-// countedWrites notes the size of each write.
+// countedWrites records the size of each write.
 type countedWrites struct {
 	net.Conn
 	sizes []int
@@ -322,7 +322,7 @@ func TestCloseNotify(t *testing.T) {
 		t.Errorf("write after CloseWrite: %v", err)
 	}
 	wantRest(t, s, "last")
-	exchange(t, s, c, 100) // the other direction goes on
+	exchange(t, s, c, 100) // the other direction still works
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

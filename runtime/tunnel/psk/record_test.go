@@ -286,7 +286,7 @@ func TestRefusedHellos(t *testing.T) {
 	}
 }
 
-// A hello in many records is one hello.
+// A hello that is sent in many records must be accepted.
 func TestFragmentedHello(t *testing.T) {
 	t.Parallel()
 	a, b := link.Pipe()
@@ -311,7 +311,7 @@ func TestFragmentedHello(t *testing.T) {
 	}
 }
 
-// The server answers renegotiation_info if and only if the client asks.
+// The server must send renegotiation_info if and only if the client asks for it.
 func TestRenegotiationInfo(t *testing.T) {
 	t.Parallel()
 	random := make([]byte, 32)
