@@ -68,7 +68,9 @@ func TestLimitDefaults(t *testing.T) {
 	} {
 		_, line, found := strings.Cut(help, flag)
 		line, _, _ = strings.Cut(line, "\n")
-		if !found || !strings.HasSuffix(line, value) {
+		if !found {
+			t.Errorf("help does not show %s", flag)
+		} else if !strings.HasSuffix(line, value) {
 			t.Errorf("help on %s is %q, want %s at its end", flag, line, value)
 		}
 	}
@@ -201,7 +203,10 @@ func TestHardLimit(t *testing.T) {
 		}
 	}
 	limit, all := hardLimit(variable("")), availableMemory()
-	if limit == 0 || limit > all/4*3 {
+	if limit == 0 {
+		t.Error("there is no limit")
+	}
+	if limit > all/4*3 {
 		t.Errorf("the limit is %d of %d bytes, want three quarters", limit, all)
 	}
 	if soft := debug.SetMemoryLimit(-1); uint64(soft) != limit/10*9 {

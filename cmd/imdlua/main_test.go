@@ -195,8 +195,11 @@ func serveShelf(t *testing.T, flags ...string) *shelf {
 			out.udids = append(out.udids, s.Text())
 		}
 	}
-	if out.address == "" || len(out.udids) == 0 {
-		t.Fatalf("imdlua virtual printed %q", b[:n])
+	if out.address == "" {
+		t.Fatalf("imdlua virtual printed no address: %q", b[:n])
+	}
+	if len(out.udids) == 0 {
+		t.Fatalf("imdlua virtual printed no devices: %q", b[:n])
 	}
 	return out
 }

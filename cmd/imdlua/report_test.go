@@ -167,8 +167,11 @@ func TestTraceOrder(t *testing.T) {
 		if !found {
 			t.Fatalf("line %d is missing after line %d:\n%s", i+1, i, out)
 		}
-		if !strings.Contains(between, "layer=lockdown") || strings.Contains(between, "line ") {
-			t.Errorf("between line %d and the next one there is %q", i, between)
+		if !strings.Contains(between, "layer=lockdown") {
+			t.Errorf("between line %d and the next one there is %q, want a trace", i, between)
+		}
+		if strings.Contains(between, "line ") {
+			t.Errorf("between line %d and the next one there is another line: %q", i, between)
 		}
 	}
 }

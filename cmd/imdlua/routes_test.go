@@ -87,8 +87,10 @@ func TestVirtualOnNetworks(t *testing.T) {
 	if got := s.rsd[s.udids[0]]; !slices.Equal(got, []string{"127.0.0.1", fmt.Sprint(free)}) {
 		t.Errorf("the first device is at %q, want port %d", got, free)
 	}
-	if got := s.rsd[s.udids[1]]; len(got) != 2 || got[1] == fmt.Sprint(free) {
-		t.Errorf("the second device is at %q", got)
+	if got := s.rsd[s.udids[1]]; len(got) != 2 {
+		t.Errorf("the second device is at %q, want an address and a port", got)
+	} else if got[1] == fmt.Sprint(free) {
+		t.Errorf("the second device is at %q, which is the port of the first", got)
 	}
 	for n, u := range s.udids {
 		got := s.network[u]
@@ -110,7 +112,9 @@ func TestVirtualOnNetworks(t *testing.T) {
 		}
 	}
 	old := serveShelf(t, "--network", "127.0.0.1", "--profile", "ios16")
-	if got := old.network[old.udids[0]]; len(got) != 3 || got[1] != "lockdown" {
+	if got := old.network[old.udids[0]]; len(got) != 3 {
+		t.Errorf("iOS 16 is on the network as %q, want 3 words", got)
+	} else if got[1] != "lockdown" {
 		t.Errorf("iOS 16 is on the network as %q, want lockdown only", got)
 	}
 }

@@ -84,8 +84,11 @@ func TestExitCodes(t *testing.T) {
 			if stdout != test.stdout {
 				t.Errorf("standard output %q, want %q", stdout, test.stdout)
 			}
-			if !strings.Contains(stderr, test.stderr) || test.stderr == "" && stderr != "" {
-				t.Errorf("standard error %q, want %q", stderr, test.stderr)
+			if !strings.Contains(stderr, test.stderr) {
+				t.Errorf("standard error %q, want %q in it", stderr, test.stderr)
+			}
+			if test.stderr == "" && stderr != "" {
+				t.Errorf("standard error %q, want nothing", stderr)
 			}
 		})
 	}

@@ -24,8 +24,13 @@ func tunneldOf(
 	}
 	p = newProgram(t, append(args, more...)...).start(t)
 	lines := strings.Fields(p.out.awaitTimes(t, "\n", 2))
-	if len(lines) != 4 || lines[0] != "ready" || lines[2] != "ready" {
-		t.Fatalf("it printed %q, want two lines with \"ready\"", p.out)
+	if len(lines) != 4 {
+		t.Fatalf("it printed %q, want two lines of two words", p.out)
+	}
+	for _, word := range []string{lines[0], lines[2]} {
+		if word != "ready" {
+			t.Fatalf("it printed %q, want two lines with \"ready\"", p.out)
+		}
 	}
 	p.errs.awaitTimes(t, " is up: ", devices)
 	return p, lines[1], lines[3]
@@ -151,8 +156,10 @@ func testTunneldAPIs(t *testing.T, python, goios string, udids []string) {
 	}
 	for _, udid := range udids {
 		tunnels := listed[udid]
-		if len(tunnels) != 1 || tunnels[0].Port == 0 {
-			t.Errorf("the API of pymobiledevice3 lists %+v for %s, want a tunnel", tunnels, udid)
+		if len(tunnels) != 1 {
+			t.Errorf("the API of pymobiledevice3 lists %+v for %s, want one tunnel", tunnels, udid)
+		} else if tunnels[0].Port == 0 {
+			t.Errorf("the API of pymobiledevice3 lists %+v for %s, want a port", tunnels, udid)
 		}
 	}
 	var agent []struct{ UDID string }

@@ -95,8 +95,11 @@ func FuzzIdentify(f *testing.F) {
 			if ctx.Err() != nil {
 				t.Fatalf("%s does not end: %v", via, err)
 			}
-			if err != nil && (info.UDID != "" || info.Name != "") {
-				t.Errorf("%s: %+v and %v", via, info, err)
+			if err != nil && info.UDID != "" {
+				t.Errorf("%s: UDID %q and %v", via, info.UDID, err)
+			}
+			if err != nil && info.Name != "" {
+				t.Errorf("%s: name %q and %v", via, info.Name, err)
 			}
 		}
 	})
@@ -133,8 +136,11 @@ func FuzzMuxer(f *testing.F) {
 			t.Errorf("List: %v (%T)", err, err)
 		}
 		for _, i := range infos {
-			if i.UDID == "" || len(i.Routes) == 0 {
-				t.Errorf("a device without a name or a route: %+v", i)
+			if i.UDID == "" {
+				t.Errorf("a device without a UDID: %+v", i)
+			}
+			if len(i.Routes) == 0 {
+				t.Errorf("a device without a route: %+v", i)
 			}
 		}
 		if ctx.Err() != nil {

@@ -23,11 +23,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// Devices on real networks: as the tests of bonjour do, the test binary runs
-// itself again in a network namespace of its own ("host"), which runs it once
-// more in another one ("device"). Two pairs of virtual Ethernet join the two;
-// the older phone is on both, by link-local addresses that are the same on
-// either, the newer one on the first:
+// These tests use devices on real networks. As in the tests of bonjour, the test binary
+// runs itself again in a network namespace of its own ("host"). That process runs it once
+// more in another namespace ("device"). Two pairs of virtual Ethernet interfaces join the
+// namespaces. The older phone is on both, with the same link-local addresses. The newer
+// phone is on the first:
 //
 //	host   h0 fe80::1 10.9.0.1 ---- d0 fe80::d          device   old: Wi-Fi
 //	                                d0 fe80::e                   new: Wi-Fi
@@ -161,12 +161,20 @@ func (n *network) find(t *testing.T, old, new []string) (o, w device.Info) {
 
 func (n *network) testFound(t *testing.T) {
 	old, _ := n.find(t, oldRoutes, newRoutes)
-	if old.Version != "17.2.1" || old.Name == "" || old.Transport() != "wifi" {
-		t.Errorf("found %+v", old)
+	if old.Version != "17.2.1" {
+		t.Errorf("found version %s, want 17.2.1", old.Version)
+	}
+	if old.Name == "" {
+		t.Error("the device is found without a name")
+	}
+	if got := old.Transport(); got != "wifi" {
+		t.Errorf("found transport %s, want wifi", got)
 	}
 	d, err := n.finder.Find(virtualtest.Context(t), device.Selector{OS: "<18"})
-	if err != nil || d.UDID() != n.old {
-		t.Errorf("Find = %v, %v", d, err)
+	if err != nil {
+		t.Errorf("Find: %v", err)
+	} else if d.UDID() != n.old {
+		t.Errorf("Find = %v, want %s", d.UDID(), n.old)
 	}
 }
 
@@ -195,16 +203,20 @@ func (n *network) testLockdown(t *testing.T) {
 		t.Run(c.route, func(t *testing.T) {
 			ctx := virtualtest.Context(t)
 			d := n.over(t, c.info, c.route)
-			if v, err := d.Get(ctx, "", "UniqueDeviceID"); err != nil || v != c.info.UDID {
-				t.Errorf("Get = %v, %v", v, err)
+			if v, err := d.Get(ctx, "", "UniqueDeviceID"); err != nil {
+				t.Errorf("Get: %v", err)
+			} else if v != c.info.UDID {
+				t.Errorf("Get = %v, want %s", v, c.info.UDID)
 			}
 			files, err := afc.Connect(ctx, d)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer files.Close()
-			if list, err := files.ReadDir(ctx, "/"); err != nil || len(list) == 0 {
-				t.Errorf("ReadDir = %v, %v", list, err)
+			if list, err := files.ReadDir(ctx, "/"); err != nil {
+				t.Errorf("ReadDir: %v", err)
+			} else if len(list) == 0 {
+				t.Error("ReadDir returns nothing")
 			}
 			if r := d.Routes()[0]; !strings.HasPrefix(r.Use, "services") {
 				t.Errorf("route is for %q", r.Use)
@@ -238,10 +250,10 @@ func (n *network) testLockdown(t *testing.T) {
 			t.Error("the heartbeat outlived its device")
 		}
 	})
-	t.Run("nobody pairs over Wi-Fi", func(t *testing.T) {
+	t.Run("no pairing over Wi-Fi", func(t *testing.T) {
 		d := n.over(t, old, oldRoutes[1])
 		if err := d.Pair(virtualtest.Context(t)); err == nil {
-			t.Error("it paired")
+			t.Error("Pair over Wi-Fi succeeds")
 		}
 	})
 }
@@ -272,8 +284,11 @@ func (n *network) testTunnels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tun.How != c.how || tun.Address.Zone() != "" {
-				t.Errorf("tunnel is %q to %s", tun.How, tun.Address)
+			if tun.How != c.how {
+				t.Errorf("the tunnel is made by %q, want %q", tun.How, c.how)
+			}
+			if tun.Address.Zone() != "" {
+				t.Errorf("the tunnel's address %s has a zone", tun.Address)
 			}
 			used(t, ctx, d)
 		})
@@ -289,8 +304,10 @@ func used(t *testing.T, ctx context.Context, d *device.Device) {
 		return
 	}
 	defer s.Close()
-	if list, err := s.Processes(ctx); err != nil || len(list) == 0 {
-		t.Errorf("Processes = %v, %v", list, err)
+	if list, err := s.Processes(ctx); err != nil {
+		t.Errorf("Processes: %v", err)
+	} else if len(list) == 0 {
+		t.Error("Processes returns nothing")
 	}
 }
 
@@ -301,8 +318,11 @@ func (n *network) testUnplugged(t *testing.T) {
 	old, _ := n.find(t, oldRoutes, newRoutes)
 	d := n.over(t, old, oldRoutes[2], oldRoutes[4])
 	tun, err := d.Tunnel(ctx, device.TunnelOptions{})
-	if err != nil || tun.Route.Via != device.ViaRemoted {
-		t.Fatalf("Tunnel = %+v, %v", tun, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tun.Route.Via != device.ViaRemoted {
+		t.Fatalf("Tunnel = %+v, want one over %s", tun, device.ViaRemoted)
 	}
 	c := listener(t, "h1")
 	n.device.ask(t, "unplug")
@@ -313,9 +333,16 @@ func (n *network) testUnplugged(t *testing.T) {
 		t.Fatal("the tunnel outlived its cable")
 	}
 	used(t, ctx, d)
-	if now := d.Tunneled(); now == nil || now.Route.Via != device.ViaPairing ||
-		now.Generation != 2 {
-		t.Errorf("without the cable the tunnel is %+v", now)
+	now := d.Tunneled()
+	if now == nil {
+		t.Fatal("there is no tunnel without the cable")
+	}
+	if now.Route.Via != device.ViaPairing {
+		t.Errorf("without the cable the tunnel is over %s, want %s", now.Route.Via,
+			device.ViaPairing)
+	}
+	if now.Generation != 2 {
+		t.Errorf("without the cable the tunnel has the generation %d, want 2", now.Generation)
 	}
 	n.find(t, slices.Delete(slices.Clone(oldRoutes), 2, 3), newRoutes)
 	n.device.ask(t, "plug")

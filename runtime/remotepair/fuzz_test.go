@@ -3,7 +3,6 @@ package remotepair
 import (
 	"context"
 	"io"
-	"reflect"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
@@ -36,8 +35,11 @@ func FuzzStream(f *testing.F) {
 			t.Fatalf("%s: %v", tree, err)
 		}
 		again, err := parseMessage(d)
-		if err != nil || !reflect.DeepEqual(again.String(), m.String()) {
-			t.Errorf("%v became %v, %v", m, again, err)
+		if err != nil {
+			t.Fatalf("parseMessage: %v", err)
+		}
+		if again.String() != m.String() {
+			t.Errorf("%v became %v", m, again)
 		}
 	})
 }
@@ -114,8 +116,12 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return // texts that XML cannot hold
 		}
-		if back, err := ParseRecord(again); err != nil || back.String() != r.String() {
-			t.Errorf("%v, %v", back, err)
+		back, err := ParseRecord(again)
+		if err != nil {
+			t.Fatalf("ParseRecord: %v", err)
+		}
+		if back.String() != r.String() {
+			t.Errorf("%v became %v", r, back)
 		}
 	})
 }

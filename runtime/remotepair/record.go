@@ -84,7 +84,7 @@ func ParseRecord(b []byte) (*Record, error) {
 	}
 	r := &Record{}
 	seed, _ := d.Data(keyPrivate)
-	// Some programs append the public key.
+	// A program may append the public key.
 	if len(seed) != ed25519.SeedSize && len(seed) != ed25519.PrivateKeySize {
 		return fail(errPrivateKey)
 	}

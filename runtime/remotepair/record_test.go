@@ -35,7 +35,8 @@ func testRecord() *Record {
 		Extra:         plist.Dict{"future": int64(1)}}
 }
 
-// The layout that older versions of pymobiledevice3 write, with three keys.
+// TestParseForeignRecord reads a record of three keys, as older versions of pymobiledevice3
+// write it.
 func TestParseForeignRecord(t *testing.T) {
 	t.Parallel()
 	seed := base64.StdEncoding.EncodeToString(repeated(0x43))
@@ -47,13 +48,24 @@ func TestParseForeignRecord(t *testing.T) {
 		`</data><key>public_key</key><data>` + public +
 		`</data><key>remote_unlock_host_key</key><string></string></dict></plist>`
 	r, err := ParseRecord([]byte(doc))
-	if err != nil || !bytes.Equal(r.HostPrivateKey.Seed(), repeated(0x43)) ||
-		r.HostIdentifier != "" || r.Extra != nil {
-		t.Fatalf("%v, %v", r, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.HostPrivateKey.Seed(); !bytes.Equal(got, repeated(0x43)) {
+		t.Errorf("private key %x, want %x", got, repeated(0x43))
+	}
+	if r.HostIdentifier != "" {
+		t.Errorf("host identifier %q, want none", r.HostIdentifier)
+	}
+	if r.Extra != nil {
+		t.Errorf("extra keys %v, want none", r.Extra)
 	}
 	id := r.Identity("python.org")
-	if err := id.check(); err != nil || id.Identifier != "6FA459EA-EE8A-3CA4-894E-DB77E160355E" {
-		t.Errorf("identity %v, %v", id, err)
+	if err := id.check(); err != nil {
+		t.Errorf("identity: %v", err)
+	}
+	if want := "6FA459EA-EE8A-3CA4-894E-DB77E160355E"; id.Identifier != want {
+		t.Errorf("identifier %q, want %q", id.Identifier, want)
 	}
 	r.HostIdentifier = "own"
 	if got := r.Identity("python.org").Identifier; got != "own" {
@@ -77,8 +89,11 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 	}
 	got, err := ParseRecord(b)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%#v, %v", got, err)
+	if err != nil {
+		t.Errorf("ParseRecord: %v", err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("ParseRecord = %#v\nwant %#v", got, want)
 	}
 }
 
@@ -97,18 +112,32 @@ func TestRecordRefusals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r, err := ParseRecord(b)
+		if r != nil {
+			t.Errorf("%s: ParseRecord = %v, want none", name, r)
+		}
 		var e *Error
-		if r, err := ParseRecord(b); r != nil || !errors.As(err, &e) || e.Op != "parse" {
-			t.Errorf("%s: %v, %v", name, r, err)
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v (%T), want an *Error", name, err, err)
+		} else if e.Op != "parse" {
+			t.Errorf("%s: the operation of %v is %q, want parse", name, err, e.Op)
 		}
 	}
 	for _, b := range [][]byte{nil, []byte("junk"), make([]byte, MaxRecord+1)} {
-		if r, err := ParseRecord(b); r != nil || err == nil {
-			t.Errorf("%d bytes: %v", len(b), r)
+		r, err := ParseRecord(b)
+		if err == nil {
+			t.Errorf("%d bytes: ParseRecord succeeds", len(b))
+		}
+		if r != nil {
+			t.Errorf("%d bytes: ParseRecord = %v, want none", len(b), r)
 		}
 	}
-	if b, err := (&Record{}).Encode(); b != nil || err == nil {
-		t.Errorf("a record without a key was encoded: %s", b)
+	b, err := (&Record{}).Encode()
+	if err == nil {
+		t.Error("a record without a key is encoded")
+	}
+	if b != nil {
+		t.Errorf("a record without a key is encoded as %s", b)
 	}
 }
 
@@ -148,17 +177,34 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 }
 
+// wantIDs checks the records that a folder lists.
+func wantIDs(t *testing.T, d *Dir, want ...string) {
+	t.Helper()
+	ids, err := d.List(t.Context())
+	if err != nil {
+		t.Errorf("List: %v", err)
+	}
+	if !slices.Equal(ids, want) {
+		t.Errorf("List = %q, want %q", ids, want)
+	}
+}
+
 func TestDir(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	folder := filepath.Join(t.TempDir(), "a", "remotepairing")
 	d := NewDir(folder)
 	r := testRecord()
-	if ids, err := d.List(ctx); err != nil || len(ids) != 0 || d.Path() != folder {
-		t.Errorf("empty folder: %v, %v", ids, err)
+	wantIDs(t, d)
+	if d.Path() != folder {
+		t.Errorf("Path = %q, want %q", d.Path(), folder)
 	}
-	if got, err := d.Load(ctx, r.PeerUDID); got != nil || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load from nothing: %v, %v", got, err)
+	got, err := d.Load(ctx, r.PeerUDID)
+	if got != nil {
+		t.Errorf("Load from nothing = %v, want none", got)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load from nothing: %v, want %v", err, fs.ErrNotExist)
 	}
 	for range 2 {
 		if err := d.Save(ctx, r.PeerUDID, r); err != nil {
@@ -169,24 +215,33 @@ func TestDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := d.Identity(ctx, "renamed host"); err != nil || !reflect.DeepEqual(again, id) {
-		t.Errorf("second Identity: %v, %v", again, err)
+	again, err := d.Identity(ctx, "renamed host")
+	if err != nil {
+		t.Errorf("second Identity: %v", err)
 	}
-	if got, err := d.Load(ctx, r.PeerUDID); err != nil || !reflect.DeepEqual(got, r) {
-		t.Errorf("Load: %v, %v", got, err)
+	if !reflect.DeepEqual(again, id) {
+		t.Errorf("second Identity = %v, want %v", again, id)
+	}
+	got, err = d.Load(ctx, r.PeerUDID)
+	if err != nil {
+		t.Errorf("Load: %v", err)
+	}
+	if !reflect.DeepEqual(got, r) {
+		t.Errorf("Load = %v, want %v", got, r)
 	}
 	os.WriteFile(filepath.Join(folder, "remote_.plist"), nil, 0o600)
 	os.WriteFile(filepath.Join(folder, "else.plist"), nil, 0o600)
-	if ids, err := d.List(ctx); err != nil || !slices.Equal(ids, []string{r.PeerUDID}) {
-		t.Errorf("List: %v, %v", ids, err)
-	}
+	wantIDs(t, d, r.PeerUDID)
 	if runtime.GOOS != "windows" {
 		for name, want := range map[string]fs.FileMode{
 			"": 0o700, "remote_" + r.PeerUDID + ".plist": 0o600, selfIdentity: 0o600,
 		} {
-			if i, err := os.Stat(filepath.Join(folder, name)); err != nil ||
-				i.Mode().Perm() != want {
-				t.Errorf("%q has mode %v, %v", name, i.Mode(), err)
+			i, err := os.Stat(filepath.Join(folder, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := i.Mode().Perm(); got != want {
+				t.Errorf("%q has mode %v, want %v", name, got, want)
 			}
 		}
 	}
@@ -235,15 +290,25 @@ func TestDirRefusals(t *testing.T) {
 	os.WriteFile(filepath.Join(root, selfIdentity), []byte("<plist><dict/></plist>"), 0o600)
 	d = NewDir(root)
 	for _, id := range []string{"x", "big"} {
-		if r, err := d.Load(t.Context(), id); r != nil || err == nil ||
-			errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Load of junk: %v, %v", r, err)
+		r, err := d.Load(t.Context(), id)
+		if r != nil {
+			t.Errorf("Load of junk = %v, want none", r)
+		}
+		if err == nil {
+			t.Error("Load of junk succeeds")
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load of junk: %v matches fs.ErrNotExist", err)
 		}
 	}
-	if id, err := d.Identity(t.Context(), "x"); id != nil || err == nil {
-		t.Errorf("Identity of junk = %v: an identity must not be replaced by accident", id)
+	id, err := d.Identity(t.Context(), "x")
+	if err == nil {
+		t.Error("Identity of junk succeeds: an identity must not be replaced by accident")
 	}
-	under := NewDir(filepath.Join(root, selfIdentity, "d")) // below a file nothing can be made
+	if id != nil {
+		t.Errorf("Identity of junk = %v, want none", id)
+	}
+	under := NewDir(filepath.Join(root, selfIdentity, "d")) // a file cannot have a folder in it
 	if _, err := under.Identity(t.Context(), "x"); err == nil {
 		t.Error("Identity below a file")
 	}
@@ -255,7 +320,7 @@ func TestDirRefusals(t *testing.T) {
 	}
 }
 
-// Programs that start together agree on one identity.
+// Programs that start at the same time must get the same identity.
 func TestOneIdentity(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "d")
@@ -303,9 +368,11 @@ func TestFolders(t *testing.T) {
 		{"linux", "", "", nil},
 	} {
 		env := func(k string) (string, bool) { v, ok := c.env[k]; return v, ok }
-		if own, shared := OwnDir(c.goos, env), SharedDir(c.goos, env); own != c.own ||
-			shared != c.shared {
-			t.Errorf("%s: %q and %q, want %q and %q", c.goos, own, shared, c.own, c.shared)
+		if own := OwnDir(c.goos, env); own != c.own {
+			t.Errorf("%s: OwnDir = %q, want %q", c.goos, own, c.own)
+		}
+		if shared := SharedDir(c.goos, env); shared != c.shared {
+			t.Errorf("%s: SharedDir = %q, want %q", c.goos, shared, c.shared)
 		}
 	}
 }

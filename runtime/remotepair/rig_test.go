@@ -2,6 +2,7 @@ package remotepair
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,41 @@ type rig struct {
 	dev   *Device
 	host  *Identity
 	pipe  func() (host, device Transport)
+}
+
+// wantCode checks that err matches target, unless that is nil, and is an Error with this
+// code and, unless it is empty, this subject. It returns the Error.
+func wantCode(
+	t testing.TB, what string, err, target error, subject string, code int64,
+) *Error {
+	t.Helper()
+	if target != nil && !errors.Is(err, target) {
+		t.Errorf("%s: %v, want %v", what, err, target)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %v (%T), want an *Error", what, err, err)
+		return &Error{}
+	}
+	if e.Code != code {
+		t.Errorf("%s: the code of %v is %d, want %d", what, err, e.Code, code)
+	}
+	if subject != "" && e.Subject != subject {
+		t.Errorf("%s: the subject of %v is %q, want %q", what, err, e.Subject, subject)
+	}
+	return e
+}
+
+// wantMatch checks that the record is of the device with this Bonjour record.
+func wantMatch(t testing.TB, r *Record, identifier, tag string) {
+	t.Helper()
+	same, known := r.Matches(identifier, tag)
+	if !known {
+		t.Error("the record has no key for Bonjour records")
+	}
+	if !same {
+		t.Errorf("the record does not match %s %s", identifier, tag)
+	}
 }
 
 func streamPipe() (host, device Transport) {

@@ -176,7 +176,7 @@ func newSRPServer(user, pin string, salt []byte, draw func() *big.Int) *srpServe
 	return s
 }
 
-// newSalt returns a salt without a leading zero byte, because some clients convert the
+// newSalt returns a salt without a leading zero byte, because pymobiledevice3 converts the
 // salt to a number.
 func newSalt(r io.Reader) []byte {
 	b := make([]byte, saltLen)

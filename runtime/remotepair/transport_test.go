@@ -18,8 +18,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// Frames as the protocol page on remote pairing gives them: magic, big-endian
-// length, compact JSON with base64 in it.
+// goldenFrame and goldenJSON are a frame of the protocol page on remote pairing: the magic,
+// a big-endian length, and compact JSON with base64 in it.
 const goldenFrame = "525050616972696e67" + "00d1"
 
 const goldenJSON = `{"message":{"plain":{"_0":{"event":{"_0":{"pairingData":{"_0":{"data":"AAEABgEB","kind":"setupManualPairing","sendingHost":"a<b","startNewSession":true}}}}}}},"originatedBy":"host","sequenceNumber":4294967296}`
@@ -45,21 +45,38 @@ func TestStreamFrame(t *testing.T) {
 	s.Close()
 	got, err := io.ReadAll(b)
 	head, _ := hex.DecodeString(goldenFrame)
-	if want := append(head, goldenJSON...); err != nil || !bytes.Equal(got, want) {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := append(head, goldenJSON...); !bytes.Equal(got, want) {
 		t.Fatalf("frame %q, want %q", got, want)
 	}
 	m, err := receive(t, got)
-	if err != nil || !reflect.DeepEqual(mustPairing(t, m), &pairingData{kind: kindSetup,
-		fresh: true, hostName: "a<b",
-		list: tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}}) ||
-		m.Sequence != 1<<32 || m.Device {
-		t.Errorf("read back %v, %v", m, err)
+	if err != nil {
+		t.Fatalf("read back: %v", err)
+	}
+	p := mustPairing(t, m)
+	want := &pairingData{
+		kind: kindSetup, fresh: true, hostName: "a<b",
+		list: tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)},
+	}
+	if !reflect.DeepEqual(p, want) {
+		t.Errorf("read back %+v, want %+v", p, want)
+	}
+	if m.Sequence != 1<<32 {
+		t.Errorf("read back the sequence number %d, want %d", m.Sequence, 1<<32)
+	}
+	if m.Device {
+		t.Error("read back a message of the device")
 	}
 }
 
 func mustPairing(t testing.TB, m *Message) *pairingData {
 	t.Helper()
-	if m == nil || m.content == nil {
+	if m == nil {
+		t.Fatal("no message")
+	}
+	if m.content == nil {
 		t.Fatal("no content")
 	}
 	p, err := parsePairing(m.content)
@@ -94,8 +111,12 @@ func TestStreamRefusals(t *testing.T) {
 		if n == 0 {
 			want = io.EOF
 		}
-		if m, err := receive(t, whole[:n]); m != nil || !errors.Is(err, want) {
-			t.Fatalf("first %d bytes: %v, %v", n, m, err)
+		m, err := receive(t, whole[:n])
+		if m != nil {
+			t.Fatalf("first %d bytes: message %v, want none", n, m)
+		}
+		if !errors.Is(err, want) {
+			t.Fatalf("first %d bytes: %v, want %v", n, err, want)
 		}
 	}
 	if _, err := receive(t, []byte("RPPairinG\x00\x02{}")); !errors.Is(err, errMagic) {
@@ -113,7 +134,7 @@ func TestStreamRefusals(t *testing.T) {
 			t.Errorf("%.60s: %v", json, m)
 		}
 	}
-	// A message that no frame can hold.
+	// This message is larger than a frame.
 	a, _ := linktest.Pipe()
 	if err := NewStream(a).Send(t.Context(),
 		&Message{encrypted: make([]byte, maxFrame)}); err == nil {
@@ -129,8 +150,12 @@ func TestPairingDataRefusals(t *testing.T) {
 		"no base64": {"_0": plist.Dict{"data": "*"}},
 		"no TLV":    {"_0": plist.Dict{"data": []byte{6, 9, 1}}},
 	} {
-		if p, err := parsePairing(&content{args: args}); err == nil || p != nil {
-			t.Errorf("%s: %v", name, p)
+		p, err := parsePairing(&content{args: args})
+		if err == nil {
+			t.Errorf("%s: parsePairing succeeds", name)
+		}
+		if p != nil {
+			t.Errorf("%s: parsePairing = %v, want none", name, p)
 		}
 	}
 }
@@ -152,8 +177,12 @@ func TestStreamResumes(t *testing.T) {
 			}
 			cancel()
 			a.Write(whole[cut:])
-			if m, err := s.Recv(t.Context()); err != nil || m.Sequence != 1<<32 {
-				t.Fatalf("the rest of it: %v, %v", m, err)
+			m, err := s.Recv(t.Context())
+			if err != nil {
+				t.Fatalf("the rest of it: %v", err)
+			}
+			if m.Sequence != 1<<32 {
+				t.Fatalf("the rest of it: sequence number %d, want %d", m.Sequence, 1<<32)
 			}
 		}
 	})
@@ -191,12 +220,20 @@ func TestXPCEnvelope(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := host.(*xpcTransport).conn.(*xpcEnd)
-	if d, err := other.Recv(t.Context()); err != nil || !reflect.DeepEqual(d, Greeting()) {
-		t.Errorf("greeting %v, %v", d, err)
+	d, err = other.Recv(t.Context())
+	if err != nil {
+		t.Fatalf("greeting: %v", err)
 	}
-	if d, err := other.Recv(t.Context()); err != nil ||
-		d[0].Value != "RemotePairingDevice.ControlChannelMessageEnvelope" {
-		t.Errorf("device's envelope %v, %v", d, err)
+	if !reflect.DeepEqual(d, Greeting()) {
+		t.Errorf("greeting %v, want %v", d, Greeting())
+	}
+	d, err = other.Recv(t.Context())
+	if err != nil {
+		t.Fatalf("the device's envelope: %v", err)
+	}
+	const name = "RemotePairingDevice.ControlChannelMessageEnvelope"
+	if d[0].Value != name {
+		t.Errorf("the device's envelope is %v, want %s", d[0].Value, name)
 	}
 	if err := raw.Send(t.Context(), xpc.Dict{{Key: "news", Value: true}}); err != nil {
 		t.Fatal(err)
@@ -233,7 +270,10 @@ func TestNumbers(t *testing.T) {
 		"a": int64(1), "b": uint64(1<<64 - 1), "c": 1.5, "d": int64(-1),
 		"f": []any{int64(1), plist.Dict{"g": int64(2)}},
 	}
-	if err != nil || !reflect.DeepEqual(d, want) {
-		t.Errorf("%v, %v", d, err)
+	if err != nil {
+		t.Errorf("decodeJSON: %v", err)
+	}
+	if !reflect.DeepEqual(d, want) {
+		t.Errorf("decodeJSON = %v, want %v", d, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"os"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
 )
 
-// vectors are values that other implementations computed; the file says which.
+// vectors are values that other implementations computed. The file names them.
 type vectors struct {
 	testing.TB
 	values map[string]string
@@ -37,8 +38,11 @@ func loadVectors(t testing.TB) vectors {
 func (v vectors) get(name string) []byte {
 	v.Helper()
 	b, err := hex.DecodeString(v.values[name])
-	if err != nil || len(b) == 0 {
+	if err != nil {
 		v.Fatalf("vector %q: %v", name, err)
+	}
+	if len(b) == 0 {
+		v.Fatalf("vector %q is missing", name)
 	}
 	return b
 }
@@ -85,7 +89,7 @@ func TestSRPVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v.check("alice u", u.Bytes()) // with its leading zero byte gone
+			v.check("alice u", u.Bytes()) // without its leading zero byte
 		} else {
 			v.check("setup SHA-512(B)", hash(s.public.Bytes()))
 			v.check("setup x", privateX(set.user, set.pin, s.salt).Bytes())
@@ -106,9 +110,11 @@ func TestSetupKeyVectors(t *testing.T) {
 	v.check("setup ServerEncrypt-main", derive(k, "", "ServerEncrypt-main"))
 
 	plain, err := appendJSON(nil, (&content{kind: kindRequest, name: nameUnlockKey}).tree())
-	if want := `{"request":{"_0":{"createRemoteUnlockKey":{}}}}`; err != nil ||
-		string(plain) != want {
-		t.Fatalf("request = %s, %v; want %s", plain, err, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"request":{"_0":{"createRemoteUnlockKey":{}}}}`; string(plain) != want {
+		t.Fatalf("request = %s, want %s", plain, want)
 	}
 	c := newChannel(k)
 	v.check("setup streamEncrypted, counter 0", c.seal(c.client, plain))
@@ -173,11 +179,14 @@ func TestVerifyVectors(t *testing.T) {
 	id, signature, err := openProof(
 		&pairingData{list: tlv8.List{{Type: tlv8.EncryptedData, Value: m3}}}, key, nonceVerify3,
 	)
-	if err != nil || id != hostID {
-		t.Errorf("openProof = %q, %v", id, err)
+	if err != nil {
+		t.Errorf("openProof: %v", err)
+	}
+	if id != hostID {
+		t.Errorf("openProof = %q, want %q", id, hostID)
 	}
 	v.check("verify M3 signature", signature)
-	// Public keys of small order would make the secret known to everybody.
+	// With a public key of small order, anybody can compute the secret.
 	for _, public := range [][]byte{
 		nil, make([]byte, 31), make([]byte, 32), append([]byte{1}, make([]byte, 31)...),
 	} {
@@ -221,21 +230,30 @@ func TestIntroductionVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := peerInfo{
-		altIRK: device.info.altIRK, accountID: deviceID, model: "iPhone15,3", name: "iPhone",
-		udid: device.info.udid,
+	want := device.info
+	want.accountID, want.model, want.name = deviceID, "iPhone15,3", "iPhone"
+	if device.id != deviceID {
+		t.Errorf("M6: identifier %q, want %q", device.id, deviceID)
 	}
-	if device.id != deviceID || len(device.info.altIRK) != irkLen || len(device.info.udid) != 25 ||
-		device.info.accountID != want.accountID || device.info.model != want.model ||
-		device.info.name != want.name {
-		t.Errorf("M6 = %+v", device)
+	if n := len(device.info.altIRK); n != irkLen {
+		t.Errorf("M6: altIRK of %d bytes, want %d", n, irkLen)
+	}
+	if n := len(device.info.udid); n != 25 {
+		t.Errorf("M6: UDID %q, want 25 characters", device.info.udid)
+	}
+	if !reflect.DeepEqual(device.info, want) {
+		t.Errorf("M6: info %+v, want %+v", device.info, want)
 	}
 	plain, err := openPairing(key, nonceSetup6, v.get("info M6 EncryptedData"))
-	if err != nil || !bytes.Contains(plain, v.get("info M6 Info")) ||
-		!bytes.Contains(plain, v.get("info M6 signature")) {
-		t.Errorf("M6 plain = %x, %v", plain, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range list[1].Value { // no byte may be bent
+	for _, part := range []string{"info M6 Info", "info M6 signature"} {
+		if !bytes.Contains(plain, v.get(part)) {
+			t.Errorf("M6 = %x, want %s in it", plain, part)
+		}
+	}
+	for i := range list[1].Value { // a change of any byte must be noticed
 		bent := slices.Clone(list[1].Value)
 		bent[i] ^= 1
 		if _, err := openIntroduction(
@@ -247,8 +265,8 @@ func TestIntroductionVectors(t *testing.T) {
 	}
 }
 
-// The first values are from the SipHash paper's reference code, the last one is
-// that of a real record.
+// The first values are from the reference code of the SipHash paper. The last one is from
+// a real record.
 func TestSipHash(t *testing.T) {
 	t.Parallel()
 	key := make([]byte, 16)
@@ -275,10 +293,10 @@ func TestSipHash(t *testing.T) {
 		t.Error("AuthTag of a short key")
 	}
 	r := &Record{PeerAltIRK: irk}
-	if same, known := r.Matches(identifier, "kXjlTr2l"); !same || !known {
-		t.Error("record does not match its device")
-	}
-	if same, known := r.Matches(identifier, "AAAAAAAA"); same || !known {
+	wantMatch(t, r, identifier, "kXjlTr2l")
+	if same, known := r.Matches(identifier, "AAAAAAAA"); !known {
+		t.Error("the record has no key for Bonjour records")
+	} else if same {
 		t.Error("record matches another device")
 	}
 	if _, known := (&Record{}).Matches(identifier, ""); known {
@@ -318,8 +336,14 @@ func TestSRPLeadingZeros(t *testing.T) {
 				k := hash(sBytes)
 				m1 := proof(srpUser, salt, aBytes, s.public.Bytes(), k)
 				m2, got, err := s.check(pub.Bytes(), m1)
-				if err != nil || !bytes.Equal(got, k) || !bytes.Equal(m2, hash(aBytes, m1, k)) {
+				if err != nil {
 					t.Fatalf("a = %d: %v", a, err)
+				}
+				if !bytes.Equal(got, k) {
+					t.Fatalf("a = %d: key %x, want %x", a, got, k)
+				}
+				if want := hash(aBytes, m1, k); !bytes.Equal(m2, want) {
+					t.Fatalf("a = %d: M2 %x, want %x", a, m2, want)
 				}
 			}
 		}
@@ -351,8 +375,10 @@ func TestSRPRefusals(t *testing.T) {
 			t.Errorf("wrong proof: %v", err)
 		}
 	}
-	if c.confirms(nil) || c.confirms(c.proof) {
-		t.Error("client took a wrong proof")
+	for _, m2 := range [][]byte{nil, c.proof} {
+		if c.confirms(m2) {
+			t.Errorf("the client accepts the wrong proof %x", m2)
+		}
 	}
 }
 
@@ -364,7 +390,7 @@ func TestHostIdentifier(t *testing.T) {
 	}
 }
 
-// The message that a client of another project sends first.
+// This is the first message that a client of another project sends.
 func TestHandshakeMessage(t *testing.T) {
 	t.Parallel()
 	m := &Message{content: &content{kind: kindRequest, name: nameHandshake,
@@ -373,7 +399,10 @@ func TestHandshakeMessage(t *testing.T) {
 			"wireProtocolVersion": int64(19)}}}}
 	got, err := appendJSON(nil, m.tree())
 	const want = `{"message":{"plain":{"_0":{"request":{"_0":{"handshake":{"_0":{"hostOptions":{"attemptPairVerify":true},"wireProtocolVersion":19}}}}}}},"originatedBy":"host","sequenceNumber":0}`
-	if err != nil || string(got) != want {
-		t.Errorf("%s, %v; want %s", got, err, want)
+	if err != nil {
+		t.Errorf("appendJSON: %v", err)
+	}
+	if string(got) != want {
+		t.Errorf("appendJSON = %s\nwant %s", got, want)
 	}
 }

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// chunk is how much is sent by one route before it is the other's turn, and so
-// the unit that the benchmarks count.
+// chunk is the number of bytes that one route sends before the other route sends as many.
+// The benchmarks count chunks.
 const chunk = 4 << 20
 
-// line is a connection whose far end is drained.
+// line is a connection whose other end is read all the time.
 type line struct {
 	w       io.Writer
 	data    []byte
 	arrived chan error // one for each chunk
 }
 
-// newLine drains r for ever.
+// newLine reads r until it ends.
 func newLine(w io.Writer, r io.Reader) *line {
 	l := &line{w: w, data: make([]byte, chunk), arrived: make(chan error, 1)}
 	go func() {
@@ -53,9 +53,9 @@ func (l *line) send(b *testing.B) time.Duration {
 	return time.Since(start)
 }
 
-// compare sends chunk after chunk, and every time the same through crypto/tls
-// over loopback TCP, so that both see the same noise of the machine. It reports
-// how many times as fast as that the line is.
+// compare sends each chunk through the line and through crypto/tls over loopback TCP, so
+// that other load on the machine affects both. It reports how many times as fast the line
+// is.
 func compare(b *testing.B, l *line) {
 	b.Helper()
 	b.ReportAllocs()
@@ -87,7 +87,7 @@ func meet(b *testing.B, up func(testing.TB, *Device) *Tunnel) (host, device net.
 	return dial(b, t, 1), <-ends
 }
 
-// BenchmarkThroughput is one TCP stream in a tunnel, by carrier and direction.
+// BenchmarkThroughput measures one TCP stream in a tunnel, by carrier and direction.
 func BenchmarkThroughput(b *testing.B) {
 	b.Run("tcp", func(b *testing.B) {
 		host, device := loopback(b)
@@ -117,17 +117,17 @@ func carriers() iter.Seq2[string, func(testing.TB, *Device) *Tunnel] {
 	}
 }
 
-// message is as long as a small call of DTX.
+// message has the length of a small DTX call.
 const message = 512
 
-// BenchmarkRoundTrip is a message there and back on a connection that stands.
+// BenchmarkRoundTrip measures a message and its answer on an open connection.
 func BenchmarkRoundTrip(b *testing.B) {
 	for name, up := range carriers() {
 		b.Run(name, func(b *testing.B) { roundTrips(b, dial(b, up(b, nil), portEcho)) })
 	}
 }
 
-// BenchmarkRoundTripBusy is the same while a transfer runs in the tunnel.
+// BenchmarkRoundTripBusy measures the same while a transfer runs in the tunnel.
 func BenchmarkRoundTripBusy(b *testing.B) {
 	for name, up := range carriers() {
 		b.Run(name+"/download", func(b *testing.B) {
@@ -181,8 +181,8 @@ func roundTrips(b *testing.B, c net.Conn) {
 	b.ReportMetric(float64(took[len(took)-1].Microseconds()), "worst-µs")
 }
 
-// BenchmarkOpen is a tunnel's set-up with the TLS below it, the first byte from
-// a service in it and its end.
+// BenchmarkOpen measures the set-up of a tunnel and the TLS below it, until the first byte
+// of a service, and its end.
 func BenchmarkOpen(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
@@ -207,7 +207,7 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// BenchmarkDial is a connection in a tunnel that stands.
+// BenchmarkDial measures a connection in an open tunnel.
 func BenchmarkDial(b *testing.B) {
 	b.ReportAllocs()
 	t := up(b, loopback, Options{}, nil)

@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// FuzzDevice lets a host say anything on what becomes a tunnel, and behind its handshake.
+// FuzzDevice lets a host send any bytes in place of its handshake, and after it.
 func FuzzDevice(f *testing.F) {
 	f.Add([]byte(goldenRequest))
 	f.Add(blank(60))

@@ -50,8 +50,8 @@ func answering(old, new string) string {
 	return frame(strings.Replace(goldenResponse[handshakeHeader:], old, new, 1))
 }
 
-// TestHostileDevice has devices that answer the request for a tunnel with everything
-// but a tunnel, and then say nothing more. The context of the call has no deadline.
+// TestHostileDevice has devices that answer the request for a tunnel with anything else
+// and then send nothing more. The context of the call has no deadline.
 func TestHostileDevice(t *testing.T) {
 	t.Parallel()
 	type row struct {
@@ -101,8 +101,8 @@ func TestHostileDevice(t *testing.T) {
 	}
 }
 
-// drip says something, byte by byte if there is a pause, and reads what comes. The
-// function that it returns waits for the end of both.
+// drip sends a text, byte by byte if there is a pause, and reads the answer. The function
+// that it returns waits until both have ended.
 func drip(c net.Conn, say string, pause time.Duration, end bool) (said func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = io.Copy(io.Discard, c) })
@@ -112,7 +112,7 @@ func drip(c net.Conn, say string, pause time.Duration, end bool) (said func()) {
 				return
 			}
 			say = say[1:]
-			time.Sleep(pause) // the time of a bubble
+			time.Sleep(pause) // synthetic time
 		}
 		_, _ = io.WriteString(c, say)
 		if end {
@@ -137,7 +137,7 @@ func refusedWith(t *testing.T, name string, err, want error) {
 	}
 }
 
-// TestHostileHost has hosts that begin with everything but a request for a tunnel.
+// TestHostileHost has hosts that begin with anything but a request for a tunnel.
 func TestHostileHost(t *testing.T) {
 	t.Parallel()
 	type row struct {
@@ -189,8 +189,8 @@ func TestHostileHost(t *testing.T) {
 	}
 }
 
-// TestKernelTerms does not let a device choose which of the computer's connections an
-// interface of the kernel takes over.
+// TestKernelTerms checks that a device cannot choose addresses that would make the
+// kernel's interface take over other connections of the computer.
 func TestKernelTerms(t *testing.T) {
 	t.Parallel()
 	for name, say := range map[string]string{
@@ -212,7 +212,7 @@ func TestKernelTerms(t *testing.T) {
 	}
 }
 
-// TestGrantedTooMuch uses no larger packets than the host asked for.
+// TestGrantedTooMuch checks that a host sends no larger packets than it asked for.
 func TestGrantedTooMuch(t *testing.T) {
 	t.Parallel()
 	for _, asked := range []int{1280, 9000, MaxMTU} {

@@ -96,6 +96,17 @@ func TestStrangePackets(t *testing.T) {
 	check(t, c, data)
 }
 
+// wantLost checks that err is a PacketError about a packet with this first byte.
+func wantLost(t *testing.T, what string, err error, first byte) {
+	t.Helper()
+	var e *PacketError
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %v, want a PacketError", what, err)
+	} else if e.First != first {
+		t.Errorf("%s: the PacketError has the byte %#x, want %#x", what, e.First, first)
+	}
+}
+
 // Bytes whose packet length is unknown must end the tunnel, on either side.
 func TestLostTrack(t *testing.T) {
 	t.Parallel()
@@ -105,16 +116,11 @@ func TestLostTrack(t *testing.T) {
 		tun, _, toHost := infiltrate(t)
 		toHost.Write(append([]byte(bytes), make([]byte, ipHeader)...))
 		<-tun.Done()
-		var e *PacketError
-		if err := tun.Err(); !errors.As(err, &e) || e.First != bytes[0] {
-			t.Errorf("%s: %v, want a PacketError", name, err)
-		}
+		wantLost(t, name, tun.Err(), bytes[0])
 		a, b := link.Pipe()
 		result := serve(&Device{Open: services, RSDPort: 1}, context.Background(), b)
 		io.WriteString(a, goldenRequest+bytes+string(make([]byte, ipHeader)))
-		if err := result(); !errors.As(err, &e) || e.First != bytes[0] {
-			t.Errorf("%s: device: %v, want a PacketError", name, err)
-		}
+		wantLost(t, name+": device", result(), bytes[0])
 	}
 	for _, n := range []int{1, ipHeader - 1, ipHeader, ipHeader + 19} {
 		a, b := link.Pipe()
@@ -207,10 +213,10 @@ func cycles(t *testing.T, n int) {
 	wg.Wait()
 }
 
-// A thousand tunnels, two hundred of which break, must leave no goroutine, descriptor
-// or memory.
+// TestCycles opens a thousand tunnels, of which two hundred break. No goroutine,
+// descriptor or memory may be left.
 func TestCycles(t *testing.T) {
-	cycles(t, 200) // pools fill
+	cycles(t, 200) // fills the pools
 	noneLeft(t)
 	before, files := heap(), descriptors(t)
 	cycles(t, 1000)
@@ -225,7 +231,7 @@ func TestCycles(t *testing.T) {
 
 func heap() int64 {
 	var m runtime.MemStats
-	for range 3 { // pools are emptied by the second
+	for range 3 { // the second collection empties the pools
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
@@ -240,7 +246,7 @@ func descriptors(t *testing.T) int {
 	return len(list)
 }
 
-// Twenty tunnels at once, each closed while it is busy.
+// TestManyTunnels opens twenty tunnels and closes each while it is busy.
 func TestManyTunnels(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {

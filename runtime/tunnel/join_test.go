@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -50,7 +51,7 @@ const (
 
 func TestJoin(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, testJoin) // whose clock stands still: nothing is held in vain
+	synctest.Test(t, testJoin) // the time in the bubble does not advance, so no segment times out
 }
 
 func testJoin(t *testing.T) {
@@ -130,9 +131,7 @@ func testJoin(t *testing.T) {
 			want = append(want, p[headersLength(p):]...)
 		}
 		for _, p := range j.out {
-			if n, err := packetLength(p); err != nil || n != len(p) {
-				t.Errorf("%s: a packet of %d bytes says %d, %v", name, len(p), n, err)
-			}
+			wantPacket(t, name, p)
 			got = append(got, p[headersLength(p):]...)
 		}
 		if !bytes.Equal(got, want) {
@@ -171,7 +170,7 @@ func TestJoinWaits(t *testing.T) {
 			}
 		}
 		if waited < 1 || waited > 5 {
-			t.Errorf("%d of 100 lonely segments were held", waited)
+			t.Errorf("%d of 100 single segments were held, want 1 to 5", waited)
 		}
 		// Segments that follow each other again make the joiner hold them again.
 		for n := range uint32(2000) {
@@ -190,7 +189,7 @@ func TestJoinWaits(t *testing.T) {
 	})
 }
 
-// No byte may be lost, changed or reordered.
+// FuzzJoin checks that no byte is lost, changed or reordered.
 func FuzzJoin(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 1, 2, 3, 4, 5})
 	f.Fuzz(func(t *testing.T, seed uint64, plan []byte) {
@@ -212,9 +211,7 @@ func FuzzJoin(f *testing.F) {
 		}
 		j.close()
 		for _, p := range j.out {
-			if n, err := packetLength(p); err != nil || n != len(p) {
-				t.Fatalf("a packet of %d bytes says %d, %v", len(p), n, err)
-			}
+			wantPacket(t, fmt.Sprintf("a packet of %d bytes", len(p)), p)
 			got = append(got, p[headersLength(p):]...)
 		}
 		if !bytes.Equal(got, want) {

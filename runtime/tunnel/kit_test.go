@@ -143,7 +143,7 @@ type corkTLS struct {
 func (c corkTLS) Cork()         { c.below.set(true) }
 func (c corkTLS) Uncork() error { return c.below.set(false) }
 
-// kept keeps what is written to it.
+// kept is a connection that keeps the written bytes while it is corked.
 type kept struct {
 	net.Conn
 	mu     sync.Mutex
@@ -234,11 +234,49 @@ func ours() string {
 	return strings.Join(left, "\n\n")
 }
 
+// wantError checks that err is an Error of this operation and matches cause, unless that
+// is nil.
+func wantError(tb testing.TB, what string, err error, op string, cause error) {
+	tb.Helper()
+	if !errors.Is(err, cause) && cause != nil {
+		tb.Errorf("%s: %v, want %v", what, err, cause)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		tb.Errorf("%s: %v (%T), want an *Error", what, err, err)
+	} else if e.Op != op {
+		tb.Errorf("%s: the operation of %v is %q, want %q", what, err, e.Op, op)
+	}
+}
+
+// wantNone checks that a call which failed returned no tunnel or connection.
+func wantNone[T comparable](tb testing.TB, what string, got T) {
+	tb.Helper()
+	var none T
+	if got != none {
+		tb.Errorf("%s: the call returns %v with its error", what, got)
+	}
+}
+
+// wantPacket checks that b is exactly one packet.
+func wantPacket(tb testing.TB, what string, b []byte) {
+	tb.Helper()
+	n, err := packetLength(b)
+	if err != nil {
+		tb.Errorf("%s: %v", what, err)
+	} else if n != len(b) {
+		tb.Errorf("%s: %d bytes begin with a packet of %d", what, len(b), n)
+	}
+}
+
 // check reads until the end and compares the bytes with want.
 func check(tb testing.TB, r io.Reader, want []byte) {
 	tb.Helper()
 	got, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(got, want) {
-		tb.Errorf("%d bytes, %v; want the %d that were sent", len(got), err, len(want))
+	if err != nil {
+		tb.Errorf("read: %v", err)
+	}
+	if !bytes.Equal(got, want) {
+		tb.Errorf("read %d bytes, want the %d that were sent", len(got), len(want))
 	}
 }

@@ -19,16 +19,18 @@ func TestDelay(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		c.send(blank(200), 0)
-		c.Close() // what is still held back is lost
+		c.Close() // packets that are not sent yet are lost
 		c.free()
 		if len(log.out) != 3 {
 			t.Fatalf("%d packets left, want 3", len(log.out))
 		}
 		for n, at := range log.sent {
-			if want := time.Second + time.Duration(n)*time.Second/4; at.Sub(start) != want ||
-				len(log.out[n]) != 100+n {
-				t.Errorf("packet %d has %d bytes after %v, want %d after %v", n, len(log.out[n]),
-					at.Sub(start), 100+n, want)
+			want := time.Second + time.Duration(n)*time.Second/4
+			if got := at.Sub(start); got != want {
+				t.Errorf("packet %d is sent after %v, want %v", n, got, want)
+			}
+			if got := len(log.out[n]); got != 100+n {
+				t.Errorf("packet %d has %d bytes, want %d", n, got, 100+n)
 			}
 		}
 	})

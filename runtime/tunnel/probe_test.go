@@ -36,6 +36,17 @@ func upHush(t *testing.T, o Options, d *Device) (tun *Tunnel, silence func()) {
 	return tun, func() { a.silent.Store(true); b.silent.Store(true) }
 }
 
+// wantTimeout checks that err is a net.Error of a timeout.
+func wantTimeout(t *testing.T, what string, err error) {
+	t.Helper()
+	var e net.Error
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %v (%T), want a net.Error", what, err, err)
+	} else if !e.Timeout() {
+		t.Errorf("%s: %v is not a timeout", what, err)
+	}
+}
+
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	tun, silence := upHush(t, Options{}, nil)
@@ -47,24 +58,21 @@ func TestProbe(t *testing.T) {
 	silence()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	var e *Error
-	if err := tun.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) ||
-		e.Op != "probe" || !e.Timeout() {
-		t.Errorf("a device that is silent: %v", err)
-	}
+	err := tun.Probe(ctx)
+	wantError(t, "a device that is silent", err, "probe", context.DeadlineExceeded)
+	wantTimeout(t, "a device that is silent", err)
 	ctx, cancel = context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if c, err := tun.Dial(ctx, portEcho); !errors.Is(err, context.DeadlineExceeded) ||
-		!errors.As(err, &e) || !e.Timeout() {
-		t.Errorf("Dial to it: %v, %v", c, err)
-	}
+	_, err = tun.Dial(ctx, portEcho)
+	wantError(t, "Dial to it", err, "dial", context.DeadlineExceeded)
+	wantTimeout(t, "Dial to it", err)
 	tun.Close()
 	if err := tun.Probe(within(t)); !errors.Is(err, ErrDown) {
 		t.Errorf("a tunnel that ended: %v", err)
 	}
 }
 
-// Probe of a device that answers connections but no pings.
+// TestProbeWithoutEcho probes a device that answers connections but no pings.
 func TestProbeWithoutEcho(t *testing.T) {
 	t.Parallel()
 	for _, port := range []uint16{portEcho, 1} {
@@ -81,15 +89,15 @@ func TestProbeWithoutEcho(t *testing.T) {
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	tun, silence := upHush(t, Options{}, nil)
-	// Stacks answer no more than one of these in half a second.
+	// A stack answers one of these in half a second at most.
 	tun.end.(*inside).liveness = liveness{
 		idle: 600 * time.Millisecond, interval: 600 * time.Millisecond, count: 5,
 	}
 	c := dial(t, tun, portMute)
 	c.SetReadDeadline(time.Now().Add(2500 * time.Millisecond))
-	var n net.Error
-	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &n) || !n.Timeout() ||
-		errors.Is(err, syscall.ETIMEDOUT) {
+	_, err := c.Read(make([]byte, 1))
+	wantTimeout(t, "while the device answers", err)
+	if errors.Is(err, syscall.ETIMEDOUT) {
 		t.Errorf("while the device answers: %v, want the deadline", err)
 	}
 	c.SetReadDeadline(time.Time{})

@@ -62,12 +62,14 @@ func TestPSKWrongKey(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- (&Device{Open: services}).ServePSK(context.Background(), b, noise(32)) }()
 	tun, err := OpenPSK(within(t), a, noise(33), Options{})
-	var host, device *Error
-	var alert *psk.Error
-	if !errors.As(err, &host) || !errors.As(err, &alert) || tun != nil {
-		t.Errorf("OpenPSK: %v, %v", tun, err)
-	}
-	if err := <-served; !errors.As(err, &device) || !errors.As(err, &alert) {
-		t.Errorf("ServePSK: %v", err)
+	wantError(t, "OpenPSK", err, "open", nil)
+	wantNone(t, "OpenPSK", tun)
+	deviceErr := <-served
+	wantError(t, "ServePSK", deviceErr, "serve", nil)
+	for _, err := range []error{err, deviceErr} {
+		var alert *psk.Error
+		if !errors.As(err, &alert) {
+			t.Errorf("%v has no *psk.Error", err)
+		}
 	}
 }

@@ -33,8 +33,8 @@ func TestQUICMTU(t *testing.T) {
 	check(t, c, []byte("100000"))
 }
 
-// TestQUICHostileDevice has devices that take the connection and then answer with
-// everything but a tunnel.
+// TestQUICHostileDevice has devices that accept the connection and then answer with
+// anything but a tunnel.
 func TestQUICHostileDevice(t *testing.T) {
 	for name, row := range map[string]struct {
 		play func(s *quic.Stream, conn *quic.Conn, cancel func())
@@ -119,8 +119,8 @@ func TestQUICHostileDevice(t *testing.T) {
 	noneLeft(t)
 }
 
-// TestQUICHostileHost has hosts with a right key that do not make a tunnel. The device
-// serves the next one.
+// TestQUICHostileHost has hosts with the right key that do not make a tunnel. The device
+// must then serve the next host.
 func TestQUICHostileHost(t *testing.T) {
 	keys := Keys{Own: deviceKey(), Peer: spki(t, hostKey())}
 	at, _ := quicDevice(t, &Device{Open: services, RSDPort: 1}, keys)

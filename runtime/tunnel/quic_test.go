@@ -20,7 +20,7 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// hostKey is RSA as on every host, deviceKey Ed25519.
+// hostKey is an RSA key, as every host has one.
 var hostKey = sync.OnceValue(func() crypto.Signer {
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -29,6 +29,7 @@ var hostKey = sync.OnceValue(func() crypto.Signer {
 	return k
 })
 
+// deviceKey is an Ed25519 key.
 var deviceKey = sync.OnceValue(func() crypto.Signer {
 	_, k, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -82,8 +83,11 @@ func upQUIC(tb testing.TB, d *Device) *Tunnel {
 
 func TestQUIC(t *testing.T) {
 	tun := upQUIC(t, nil)
-	if tun.MTU() != QUICMTU || tun.RSDPort() != 58034 {
-		t.Errorf("%+v", tun.terms)
+	if tun.MTU() != QUICMTU {
+		t.Errorf("MTU %d, want %d", tun.MTU(), QUICMTU)
+	}
+	if tun.RSDPort() != 58034 {
+		t.Errorf("RSD port %d, want 58034", tun.RSDPort())
 	}
 	var wg sync.WaitGroup
 	for i := range 10 {
@@ -133,10 +137,8 @@ func TestQUICRefuses(t *testing.T) {
 		"another device": {Own: hostKey(), Peer: spki(t, hostKey())},
 	} {
 		tun, err := DialQUIC(within(t), at, k, Options{})
-		var e *Error
-		if !errors.As(err, &e) || tun != nil {
-			t.Errorf("%s: %v, %v", name, tun, err)
-		}
+		wantError(t, name, err, "open", nil)
+		wantNone(t, name, tun)
 	}
 	for name, change := range map[string]func(*tls.Config){
 		"no certificate": func(c *tls.Config) { c.Certificates = nil },
@@ -148,12 +150,14 @@ func TestQUICRefuses(t *testing.T) {
 		}
 		change(config)
 		conn, err := quic.DialAddr(within(t), at.String(), config, quicConfig())
-		if err == nil { // a client learns of it after its own half is done
+		if err == nil { // a client sees the refusal only after its own handshake
 			_, err = conn.AcceptStream(within(t))
 		}
 		var e *quic.TransportError
-		if !errors.As(err, &e) || !e.ErrorCode.IsCryptoError() {
-			t.Errorf("%s: %v", name, err)
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v, want a TransportError", name, err)
+		} else if !e.ErrorCode.IsCryptoError() {
+			t.Errorf("%s: %v, want an error of TLS", name, err)
 		}
 	}
 	nobody, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv6loopback})
@@ -166,10 +170,12 @@ func TestQUICRefuses(t *testing.T) {
 		nobody.ReadFrom(make([]byte, 2000))
 		cancel()
 	}()
-	if tun, err := DialQUIC(ctx, nobody.LocalAddr().(*net.UDPAddr).AddrPort(), Keys{Own: hostKey()},
-		Options{}); !errors.Is(err, context.Canceled) || tun != nil {
-		t.Errorf("nobody answers: %v, %v", tun, err)
+	to := nobody.LocalAddr().(*net.UDPAddr).AddrPort()
+	tun, err := DialQUIC(ctx, to, Keys{Own: hostKey()}, Options{})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody answers: %v, want context.Canceled", err)
 	}
+	wantNone(t, "nobody answers", tun)
 }
 
 // A host like go-ios sends padding first, closes the stream after the answer, and sends
@@ -191,9 +197,8 @@ func TestQUICForeignHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	ping := append([]byte{128, 0, 0, 0, 0, 1, 0, 1}, "hello"...)
-	host, device := netip.MustParseAddr(
-		"fd6c:7a1e:52b3::2",
-	), netip.MustParseAddr("fd6c:7a1e:52b3::1")
+	host := netip.MustParseAddr("fd6c:7a1e:52b3::2")
+	device := netip.MustParseAddr("fd6c:7a1e:52b3::1")
 	ping[2], ping[3] = pingChecksum(host, device, ping)
 	for _, d := range [][]byte{
 		bytes.Repeat([]byte("x"), 1024), nil, {0x60}, ip(host, device, 59, nil),
@@ -208,17 +213,32 @@ func TestQUICForeignHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeResponse(body); err != nil || got.mtu != 1280 || got.device != device {
-		t.Errorf("%+v, %v", got, err)
+	got, err := decodeResponse(body)
+	if err != nil {
+		t.Errorf("decodeResponse: %v", err)
+	}
+	if got.mtu != 1280 {
+		t.Errorf("the MTU is %d, want 1280", got.mtu)
+	}
+	if got.device != device {
+		t.Errorf("the device is %v, want %v", got.device, device)
 	}
 	s.Close()
 	if err := conn.SendDatagram(ip(host, device, 58, ping)); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := conn.ReceiveDatagram(within(t))
-	if err != nil || len(answer) != ipHeader+len(ping) || answer[ipHeader] != 129 ||
-		!bytes.HasSuffix(answer, []byte("hello")) {
-		t.Errorf("the ping is answered by % x, %v", answer, err)
+	if err != nil {
+		t.Fatalf("the ping is not answered: %v", err)
+	}
+	if got, want := len(answer), ipHeader+len(ping); got != want {
+		t.Fatalf("the answer to the ping has %d bytes, want %d", got, want)
+	}
+	if answer[ipHeader] != 129 {
+		t.Errorf("the answer to the ping has the type %d, want 129", answer[ipHeader])
+	}
+	if !bytes.HasSuffix(answer, []byte("hello")) {
+		t.Errorf("the answer to the ping is % x, want the bytes of the ping", answer)
 	}
 	go stop()
 	if _, err := conn.ReceiveDatagram(within(t)); !errors.Is(quicEnd(err), io.EOF) {
@@ -226,7 +246,7 @@ func TestQUICForeignHost(t *testing.T) {
 	}
 }
 
-// pingChecksum is ICMPv6's over the pseudo header.
+// pingChecksum returns the checksum of ICMPv6, which includes the pseudo header.
 func pingChecksum(from, to netip.Addr, b []byte) (hi, lo byte) {
 	sum := uint32(len(b)) + 58
 	for _, part := range [][]byte{

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -65,9 +66,15 @@ func TestSegments(t *testing.T) {
 			}
 			b := batch[0].append([]byte("before"))[len("before"):]
 			last := n-from <= 8092
-			if len(b) != batch[0].size() || batch[0].last() != last || !valid(b) {
-				t.Errorf("%d bytes, piece at %d: %d bytes, size %d, last %v, checksum right %v", n,
-					from, len(b), batch[0].size(), batch[0].last(), valid(b))
+			if len(b) != batch[0].size() {
+				t.Errorf("%d bytes, piece at %d: %d bytes, but its size is %d", n, from, len(b),
+					batch[0].size())
+			}
+			if batch[0].last() != last {
+				t.Errorf("%d bytes, piece at %d: last %v, want %v", n, from, !last, last)
+			}
+			if !valid(b) {
+				t.Errorf("%d bytes, piece at %d: wrong checksum", n, from)
 			}
 			tcp := header.TCP(b[ipHeader:])
 			if seq := tcp.SequenceNumber(); seq != 1<<32-10_000+uint32(from) {
@@ -77,10 +84,10 @@ func TestSegments(t *testing.T) {
 			if last {
 				want |= flagPSH
 			}
-			if l, err := packetLength(b); byte(tcp.Flags()) != want || err != nil || l != len(b) {
-				t.Errorf("%d bytes, piece at %d: flags %v, length %d of %d, %v", n, from,
-					tcp.Flags(), l, len(b), err)
+			if got := byte(tcp.Flags()); got != want {
+				t.Errorf("%d bytes, piece at %d: flags %#x, want %#x", n, from, got, want)
 			}
+			wantPacket(t, fmt.Sprintf("%d bytes, piece at %d", n, from), b)
 			got = append(got, tcp[tcp.DataOffset():]...)
 			batch[0].packet.DecRef()
 			if last {
@@ -90,8 +97,11 @@ func TestSegments(t *testing.T) {
 		if !bytes.Equal(got, data) {
 			t.Errorf("%d bytes are cut into %d others", n, len(got))
 		}
-		if o.size != 0 || len(o.turns) != 0 {
+		if o.size != 0 {
 			t.Errorf("%d bytes: %d remain", n, o.size)
+		}
+		if len(o.turns) != 0 {
+			t.Errorf("%d bytes: %d turns remain", n, len(o.turns))
 		}
 		p.DecRef()
 	}
@@ -107,9 +117,19 @@ func TestTurns(t *testing.T) {
 	o.push(bulk)
 	o.push(small)
 	batch := o.take(nil, 20_000)
-	if len(batch) != 3 || batch[0].packet != bulk || batch[1].packet != small ||
-		batch[2].packet != bulk || batch[2].from != 8000 {
-		t.Errorf("%+v, want a piece of the large packet, the small one, the next piece", batch)
+	if len(batch) != 3 {
+		t.Fatalf("%d pieces, want 3", len(batch))
+	}
+	for i, want := range []struct {
+		packet *stack.PacketBuffer
+		from   int
+	}{{bulk, 0}, {small, 0}, {bulk, 8000}} {
+		if batch[i].packet != want.packet {
+			t.Errorf("piece %d is of the wrong packet", i)
+		}
+		if batch[i].from != want.from {
+			t.Errorf("piece %d begins at %d, want %d", i, batch[i].from, want.from)
+		}
 	}
 	o.close()
 	if batch := o.take(nil, 0); len(batch) != 0 {
@@ -123,8 +143,17 @@ func TestGSOSize(t *testing.T) {
 	for _, mss := range []int{minMTU - 60, QUICMTU - 60, sendMSS, MaxMTU - 60, maxPacket - 60} {
 		payload := int(gsoSize(mss)) - gsoReserve
 		full := min(mss-tcpOptions, gsoLimit)
-		if payload%full != 0 || payload < full || payload > gsoLimit || payload+full <= gsoLimit {
-			t.Errorf("gsoSize(%d) leaves %d for the payload", mss, payload)
+		if payload%full != 0 {
+			t.Errorf("gsoSize(%d) leaves %d for the payload, want a multiple of %d", mss,
+				payload, full)
+		}
+		if payload < full || payload > gsoLimit {
+			t.Errorf("gsoSize(%d) leaves %d for the payload, want %d to %d", mss, payload, full,
+				gsoLimit)
+		}
+		if payload+full <= gsoLimit {
+			t.Errorf("gsoSize(%d) leaves %d for the payload, but one more segment fits", mss,
+				payload)
 		}
 	}
 }

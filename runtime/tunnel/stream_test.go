@@ -7,11 +7,12 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"slices"
 	"testing"
 	"testing/iotest"
 )
 
-// canned is a connection that brings what a reader has.
+// canned is a connection from which the bytes of a reader are read.
 type canned struct {
 	net.Conn
 	io.Reader
@@ -46,7 +47,7 @@ func blank(n int) []byte {
 	return b
 }
 
-// Packets of every size, however the bytes come in.
+// TestStream receives packets of every size, whose bytes arrive in pieces of several sizes.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	var want []byte
@@ -65,8 +66,11 @@ func TestStream(t *testing.T) {
 		"with its end": iotest.DataErrReader,
 	} {
 		got, err := packets(wrap(bytes.NewReader(want)))
-		if err != io.EOF || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes of %d, %v", name, len(got), len(want), err)
+		if err != io.EOF {
+			t.Errorf("%s: %v, want EOF", name, err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes that differ from the %d sent", name, len(got), len(want))
 		}
 	}
 	// TLS that ends without close_notify.
@@ -98,7 +102,7 @@ func FuzzStream(f *testing.F) {
 
 var ip4 = append([]byte{0x45}, make([]byte, 60)...)
 
-// corkRecorder notes what is written, by bursts.
+// corkRecorder records the writes of each burst.
 type corkRecorder struct {
 	net.Conn
 	bursts [][][]byte
@@ -117,8 +121,8 @@ func (c *corkRecorder) Write(b []byte) (int, error) {
 func (c *corkRecorder) Cork()         { c.corked, c.bursts = true, append(c.bursts, nil) }
 func (c *corkRecorder) Uncork() error { c.corked = false; return nil }
 
-// However many packets leave at once, each has a write of its own, or shares it
-// with those that fit.
+// TestStreamWrites sends several packets at once. Each must have a write of its own, or
+// share one with others that fit.
 func TestStreamWrites(t *testing.T) {
 	t.Parallel()
 	lengths := func(b [][]byte) (n []int) {
@@ -154,9 +158,11 @@ func TestStreamWrites(t *testing.T) {
 		}
 	}
 	plain := &recorder{Conn: nowhere{}}
-	if err := newStream(plain).send(three, 0); err != nil ||
-		!reflect.DeepEqual(lengths(plain.writes), []int{100, 200, 5000}) {
-		t.Errorf("without cork: %v, %v", lengths(plain.writes), err)
+	if err := newStream(plain).send(three, 0); err != nil {
+		t.Errorf("without cork: %v", err)
+	}
+	if got, want := lengths(plain.writes), []int{100, 200, 5000}; !slices.Equal(got, want) {
+		t.Errorf("without cork: %v, want %v", got, want)
 	}
 	var lost *PacketError
 	if err := newStream(plain).send(ip4, 0); !errors.As(err, &lost) {
@@ -164,7 +170,7 @@ func TestStreamWrites(t *testing.T) {
 	}
 }
 
-// nowhere takes everything.
+// nowhere is a connection that discards all bytes.
 type nowhere struct{ net.Conn }
 
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,8 +19,8 @@ import (
 // insideEnv tells the test binary that it runs in a network of its own.
 const insideEnv = "IMDLUA_TUNNEL_NETNS"
 
-// TestKernel runs itself in a network namespace, in which it may make
-// interfaces that nobody else sees.
+// TestKernel runs itself in a network namespace, in which it may make interfaces that no
+// other process sees.
 func TestKernel(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
 		kernelTests(t)
@@ -79,10 +80,13 @@ func kernelTests(t *testing.T) {
 	t.Run("end", func(t *testing.T) { kernelEnds(t, tun) })
 	t.Run("packets", func(t *testing.T) {
 		for i, w := range host.writes[1:] {
-			n, err := packetLength(w)
-			if err != nil || n != len(w) || n > sendLimit || w[24] == 0xff {
-				t.Fatalf("write %d has %d bytes and begins with a packet of %d to %x, %v", i,
-					len(w), n, w[24:40], err)
+			what := fmt.Sprintf("write %d", i)
+			wantPacket(t, what, w)
+			if len(w) > sendLimit {
+				t.Fatalf("%s has %d bytes, want at most %d", what, len(w), sendLimit)
+			}
+			if w[24] == 0xff {
+				t.Fatalf("%s is a packet to the multicast address % x", what, w[24:40])
 			}
 		}
 	})
@@ -91,20 +95,32 @@ func kernelTests(t *testing.T) {
 
 func kernelInterface(t *testing.T, tun *Tunnel) {
 	i, err := net.InterfaceByName(tun.Interface())
-	if err != nil || i.MTU != tun.MTU() || i.Flags&net.FlagUp == 0 {
-		t.Fatalf("interface %q: %+v, %v", tun.Interface(), i, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.MTU != tun.MTU() {
+		t.Errorf("the MTU of %s is %d, want %d", i.Name, i.MTU, tun.MTU())
+	}
+	if i.Flags&net.FlagUp == 0 {
+		t.Errorf("the interface %s is not up", i.Name)
 	}
 	addrs, err := i.Addrs()
-	if want := tun.host.String(); err != nil || len(addrs) != 1 || addrs[0].String() != want {
-		t.Errorf("addresses %v, %v; want %s alone", addrs, err, want)
+	if err != nil {
+		t.Errorf("the addresses of %s: %v", i.Name, err)
 	}
-	if got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + i.Name + "/accept_ra"); err != nil ||
-		strings.TrimSpace(string(got)) != "0" {
-		t.Errorf("accept_ra is %q, %v", got, err)
+	if want := tun.host.String(); len(addrs) != 1 || addrs[0].String() != want {
+		t.Errorf("the addresses of %s are %v, want %s alone", i.Name, addrs, want)
+	}
+	got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + i.Name + "/accept_ra")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.TrimSpace(string(got)) != "0" {
+		t.Errorf("accept_ra is %q, want 0", got)
 	}
 }
 
-// Both ways, through Dial and through a socket that knows of no tunnel.
+// kernelTransfer sends bytes through Dial and through an ordinary socket.
 func kernelTransfer(t *testing.T, tun *Tunnel) {
 	data := noise(4 << 20)
 	plain, err := net.DialTCP("tcp6", nil,
@@ -125,12 +141,17 @@ func kernelTransfer(t *testing.T, tun *Tunnel) {
 		t.Errorf("listening at %v", l.Addr())
 	}
 	l.Close()
-	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) || errors.Is(err, ErrDown) {
-		t.Errorf("Accept of a closed listener: %v", err)
+	_, err = l.Accept()
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept of a closed listener: %v, want net.ErrClosed", err)
+	}
+	if errors.Is(err, ErrDown) {
+		t.Errorf("Accept of a closed listener: %v matches ErrDown", err)
 	}
 }
 
-// Everything that waits is told of the end, and the interface is gone.
+// kernelEnds closes the tunnel. Every waiting call must end, and the interface must be
+// removed.
 func kernelEnds(t *testing.T, tun *Tunnel) {
 	mute, echo := dial(t, tun, portMute), dial(t, tun, portEcho)
 	l, err := tun.Listen(0)
@@ -160,7 +181,7 @@ func kernelEnds(t *testing.T, tun *Tunnel) {
 	}
 }
 
-// Interfaces, goroutines and descriptors all go.
+// kernelCycles checks that no interface, goroutine or descriptor is left.
 func kernelCycles(t *testing.T) {
 	one := func() {
 		a, b := link.Pipe()
@@ -179,14 +200,18 @@ func kernelCycles(t *testing.T) {
 	one()
 	noneLeft(t)
 	files := descriptors(t)
-	for range 5 { // the kernel takes its time over the end of an interface
+	for range 5 { // the kernel needs time to remove an interface
 		one()
 	}
 	noneLeft(t)
 	if now := descriptors(t); now > files {
 		t.Errorf("%d descriptors become %d", files, now)
 	}
-	if list, err := net.Interfaces(); err != nil || len(list) != 1 {
-		t.Errorf("interfaces left: %v, %v", list, err)
+	list, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 {
+		t.Errorf("interfaces left: %v", list)
 	}
 }

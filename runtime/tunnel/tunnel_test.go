@@ -40,20 +40,23 @@ func TestTerms(t *testing.T) {
 			Open: services, RSDPort: 58034, MTU: c.most,
 			Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64"),
 		})
-		if tun.MTU() != c.want || tun.RSDPort() != 58034 ||
-			tun.PeerAddress().String() != "fd6c:7a1e:52b3::1" ||
-			tun.LocalAddress().String() != "fd6c:7a1e:52b3::2" {
-			t.Errorf("%+v: %+v", c, tun.terms)
+		got := fmt.Sprintf("%d %d %s %s", tun.MTU(), tun.RSDPort(), tun.PeerAddress(),
+			tun.LocalAddress())
+		want := fmt.Sprintf("%d 58034 fd6c:7a1e:52b3::1 fd6c:7a1e:52b3::2", c.want)
+		if got != want {
+			t.Errorf("%+v: MTU, RSD port and addresses are %s, want %s", c, got, want)
 		}
 	}
 	a, b := up(t, memory, Options{}, nil), up(t, memory, Options{}, nil)
-	if a.PeerAddress() == b.PeerAddress() || a.PeerAddress().As16()[0] != 0xfd {
-		t.Errorf("two tunnels to %s and %s; want networks of their own", a.PeerAddress(),
-			b.PeerAddress())
+	if a.PeerAddress() == b.PeerAddress() {
+		t.Errorf("two tunnels lead to %s, want networks of their own", a.PeerAddress())
+	}
+	if a.PeerAddress().As16()[0] != 0xfd {
+		t.Errorf("a tunnel leads to %s, want a unique local address", a.PeerAddress())
 	}
 }
 
-// Many connections at once, each with its own bytes, each half-closed.
+// TestStreams uses many connections at once, each with its own bytes and half-closed.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	for _, route := range routes {
@@ -102,91 +105,14 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	tun := up(t, memory, Options{}, nil)
 	c, err := tun.Dial(within(t), 1)
-	var e *Error
-	if !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &e) || e.Op != "dial" || c != nil {
-		t.Errorf("a closed port: %v, %v", c, err)
+	wantError(t, "a closed port", err, "dial", syscall.ECONNREFUSED)
+	wantNone(t, "a closed port", c)
+	c, err = tun.Dial(within(t), 0)
+	if err == nil {
+		t.Error("Dial to port 0 succeeds")
 	}
-	if c, err := tun.Dial(within(t), 0); err == nil || c != nil {
-		t.Errorf("port 0: %v, %v", c, err)
-	}
-	dial(t, tun, portEcho) // the tunnel is none the worse
-}
-
-func TestListen(t *testing.T) {
-	t.Parallel()
-	back := make(chan error, 1)
-	var tun *Tunnel
-	d := &Device{RSDPort: 1}
-	listening := make(chan *net.TCPAddr, 1)
-	d.Open = func(port uint16) (func(context.Context, net.Conn), error) {
-		return func(ctx context.Context, c net.Conn) { <-ctx.Done() }, nil
-	}
-	tun = up(t, memory, Options{}, d)
-	l, err := tun.Listen(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listening <- l.Addr().(*net.TCPAddr)
-	if (<-listening).Port == 0 {
-		t.Error("no port was chosen")
-	}
-	go func() { _, err := l.Accept(); back <- err }()
-	l.Close()
-	if err := <-back; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept of a closed listener: %v", err)
-	}
-	l, err = tun.Listen(4000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tun.Listen(4000); !errors.Is(err, syscall.EADDRINUSE) {
-		t.Errorf("a port twice: %v", err)
-	}
-	go func() { _, err := l.Accept(); back <- err }()
-	tun.Close()
-	if err := <-back; !errors.Is(err, ErrDown) {
-		t.Errorf("Accept in a tunnel that ended: %v", err)
-	}
-	if _, err := tun.Listen(4001); !errors.Is(err, ErrDown) {
-		t.Errorf("Listen in a tunnel that ended: %v", err)
-	}
-}
-
-// Two stacks, either of which accepts.
-func TestListenTCP(t *testing.T) {
-	t.Parallel()
-	a, b := link.Pipe()
-	network := netip.MustParsePrefix("fd00::/64")
-	one, two := network.Addr().Next(), network.Addr().Next().Next()
-	left, right := bare(t, a, netip.PrefixFrom(one, 64),
-		two), bare(t, b, netip.PrefixFrom(two, 64), one)
-	l, err := left.end.ListenTCP(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := l.Addr().(*net.TCPAddr).AddrPort()
-	for i := range 20 {
-		c, err := right.end.DialTCP(within(t), to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.LocalAddr().String() != s.RemoteAddr().String() ||
-			c.RemoteAddr().String() != to.String() {
-			t.Errorf("%s -> %s arrives as %s -> %s", c.LocalAddr(), c.RemoteAddr(), s.RemoteAddr(),
-				s.LocalAddr())
-		}
-		go func() { s.Write(noise(i)); s.Close() }()
-		check(t, c, noise(i))
-		c.Close()
-	}
-	l.Close()
-	if c, err := right.end.DialTCP(within(t), to); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("dial of a closed listener: %v, %v", c, err)
-	}
+	wantNone(t, "port 0", c)
+	dial(t, tun, portEcho) // the tunnel still works
 }
 
 // bare returns a stack over a stream without handshake and acceptor.
@@ -203,7 +129,7 @@ func bare(tb testing.TB, c net.Conn, addr netip.Prefix, peer netip.Addr) *sessio
 	return s
 }
 
-// The conformance test of golang.org/x/net for a net.Conn.
+// TestConnConformance runs the conformance test of golang.org/x/net for a net.Conn.
 func TestConnConformance(t *testing.T) {
 	t.Parallel()
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
@@ -229,8 +155,8 @@ func TestConnConformance(t *testing.T) {
 func TestStalledConsumer(t *testing.T) {
 	t.Parallel()
 	tun := up(t, loopback, Options{}, nil)
-	stalled := dial(t, tun, portSource) // sends for ever, nobody reads here
-	mute := dial(t, tun, portMute)      // nobody reads there
+	stalled := dial(t, tun, portSource) // sends without end; the test does not read
+	mute := dial(t, tun, portMute)      // the device does not read
 	filled := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(mute, endless{})
@@ -295,12 +221,20 @@ func TestEnd(t *testing.T) {
 			go func() { _, err := io.Copy(mute, endless{}); calls <- err }()
 			c.end(tun, a, b, cancel)
 			for range 2 {
-				if err := <-calls; !errors.Is(err, ErrDown) || !errors.Is(err, c.want) {
-					t.Errorf("a call in flight: %v, want ErrDown and %v", err, c.want)
+				err := <-calls
+				if !errors.Is(err, ErrDown) {
+					t.Errorf("a call in flight: %v, want ErrDown", err)
+				}
+				if !errors.Is(err, c.want) {
+					t.Errorf("a call in flight: %v, want %v", err, c.want)
 				}
 			}
 			<-tun.Done()
-			if err := tun.Err(); err == nil || c.want != ErrDown && !errors.Is(err, c.want) {
+			err = tun.Err()
+			if err == nil {
+				t.Error("Err is nil after the end")
+			}
+			if c.want != ErrDown && !errors.Is(err, c.want) {
 				t.Errorf("Err = %v, want %v", err, c.want)
 			}
 			if c, err := tun.Dial(within(t), portEcho); !errors.Is(err, ErrDown) {
@@ -313,9 +247,15 @@ func TestEnd(t *testing.T) {
 				t.Errorf("Close again: %v", err)
 			}
 			err = result()
-			if name == "the device stops" && !errors.Is(err, context.Canceled) ||
-				(name == "Close" || name == "the link breaks") && err != nil {
-				t.Errorf("Serve: %v", err)
+			switch name {
+			case "the device stops":
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("Serve = %v, want context.Canceled", err)
+				}
+			case "Close", "the link breaks":
+				if err != nil {
+					t.Errorf("Serve = %v, want nil", err)
+				}
 			}
 		})
 	}
@@ -332,9 +272,10 @@ func TestOpenHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		tun, err := Open(ctx, a, Options{})
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || tun != nil {
-			t.Errorf("%s: %v, %v", name, tun, err)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: Open = %v, want context.DeadlineExceeded", name, err)
 		}
+		wantNone(t, name, tun)
 		if got, _ := io.ReadAll(b); string(got) != goldenRequest {
 			t.Errorf("%s: the device was sent %q", name, got)
 		}
@@ -351,10 +292,8 @@ func TestOpenRefused(t *testing.T) {
 		io.WriteString(b, answer)
 		link.CloseWrite(b)
 		tun, err := Open(within(t), a, Options{})
-		var e *Error
-		if !errors.As(err, &e) || e.Op != "open" || tun != nil {
-			t.Errorf("%s: %v, %v", name, tun, err)
-		}
+		wantError(t, name, err, "open", nil)
+		wantNone(t, name, tun)
 		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%s: the connection is left open: %v", name, err)
 		}
@@ -371,13 +310,8 @@ func TestServeRefuses(t *testing.T) {
 		result := serve(&Device{Open: services, RSDPort: 1}, context.Background(), b)
 		io.WriteString(a, question)
 		link.CloseWrite(a)
-		var e *Error
-		if err := result(); !errors.As(err, &e) || e.Op != "serve" {
-			t.Errorf("%s: %v", name, err)
-		}
-		if got, err := io.ReadAll(a); len(got) > 0 || err != nil {
-			t.Errorf("%s: answered %q, %v", name, got, err)
-		}
+		wantError(t, name, result(), "serve", nil)
+		check(t, a, nil)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	_, b := link.Pipe()
@@ -399,18 +333,17 @@ func TestDialHangs(t *testing.T) {
 	}}
 	tun := up(t, memory, Options{DialTimeout: 10 * time.Millisecond}, d)
 	defer close(release)
-	if c, err := tun.Dial(context.Background(), 1); !errors.Is(err, context.DeadlineExceeded) ||
-		c != nil {
-		t.Errorf("without a deadline: %v, %v", c, err)
-	}
+	c, err := tun.Dial(context.Background(), 1)
+	wantError(t, "without a deadline", err, "dial", context.DeadlineExceeded)
+	wantNone(t, "without a deadline", c)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if c, err := tun.Dial(ctx, 1); !errors.Is(err, context.Canceled) || c != nil {
-		t.Errorf("cancelled: %v, %v", c, err)
-	}
+	c, err = tun.Dial(ctx, 1)
+	wantError(t, "cancelled", err, "dial", context.Canceled)
+	wantNone(t, "cancelled", c)
 }
 
-// A deadline in the future, one in the past and none.
+// TestDeadlines sets a deadline in the future, one in the past and none.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	tun := up(t, memory, Options{}, nil)
@@ -429,7 +362,7 @@ func TestDeadlines(t *testing.T) {
 	check(t, c, []byte("x"))
 }
 
-// recorder notes what is written to a connection.
+// recorder is a connection that records its writes.
 type recorder struct {
 	net.Conn
 	mu     sync.Mutex
@@ -467,9 +400,7 @@ func TestSendLimit(t *testing.T) {
 		if i == 0 {
 			continue // the handshake
 		}
-		if n, err := packetLength(w); err != nil || n != len(w) {
-			t.Fatalf("a write of %d bytes that begins with a packet of %d, %v", len(w), n, err)
-		}
+		wantPacket(t, fmt.Sprint("write ", i), w)
 	}
 	// The stack keeps room for options that most packets do not have.
 	if longest > sendLimit || longest < sendLimit-40 {
@@ -488,8 +419,11 @@ func TestLastBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make([]byte, len(data))
-	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, data) {
-		t.Fatalf("%v", err)
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, data) {
+		t.Fatal("the echo differs from the bytes that were sent")
 	}
 	c.Close()
 	if _, err := c.Read(got); !errors.Is(err, net.ErrClosed) {

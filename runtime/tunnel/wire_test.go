@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -17,8 +16,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// The bytes are those of docs/protocols: what the hosts of iOS 17 send and what
-// a device answers.
+// The bytes are those of docs/protocols. Hosts of iOS 17 send this request, and a device
+// sends this response.
 const (
 	goldenRequest  = "CDTunnel\x00\x2d" + `{"type":"clientHandshakeRequest","mtu":16000}`
 	goldenResponse = "CDTunnel\x00\xbd" +
@@ -32,23 +31,41 @@ var goldenTerms = terms{
 	mtu:     16000,
 }
 
+// wantTerms checks what decodeResponse makes of a response.
+func wantTerms(t *testing.T, body []byte, want terms) {
+	t.Helper()
+	got, err := decodeResponse(body)
+	if err != nil {
+		t.Errorf("decodeResponse(%s): %v", body, err)
+	}
+	if got != want {
+		t.Errorf("decodeResponse(%s) = %+v, want %+v", body, got, want)
+	}
+}
+
 func TestHandshakeGolden(t *testing.T) {
 	t.Parallel()
-	if b, err := appendRequest(nil, 16000); err != nil || string(b) != goldenRequest {
-		t.Errorf("request %q, %v; want %q", b, err, goldenRequest)
+	asked, err := appendRequest(nil, 16000)
+	if err != nil {
+		t.Errorf("appendRequest: %v", err)
 	}
-	if b, err := appendResponse(nil, goldenTerms); err != nil || string(b) != goldenResponse {
-		t.Errorf("response %q, %v; want %q", b, err, goldenResponse)
+	if string(asked) != goldenRequest {
+		t.Errorf("request %q, want %q", asked, goldenRequest)
 	}
-	// Byte by byte, with the first packet right behind.
+	response, err := appendResponse(nil, goldenTerms)
+	if err != nil {
+		t.Errorf("appendResponse: %v", err)
+	}
+	if string(response) != goldenResponse {
+		t.Errorf("response %q, want %q", response, goldenResponse)
+	}
+	// The response arrives byte by byte, and the first packet follows.
 	r := iotest.OneByteReader(strings.NewReader(goldenResponse + "packet"))
 	body, err := readFrame(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeResponse(body); err != nil || got != goldenTerms {
-		t.Errorf("decodeResponse = %+v, %v; want %+v", got, err, goldenTerms)
-	}
+	wantTerms(t, body, goldenTerms)
 	if rest, _ := io.ReadAll(r); string(rest) != "packet" {
 		t.Errorf("behind the handshake %q, want the packet", rest)
 	}
@@ -56,9 +73,12 @@ func TestHandshakeGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeRequest(body); err != nil ||
-		got != (request{Type: typeRequest, MTU: 16000}) {
-		t.Errorf("decodeRequest = %+v, %v", got, err)
+	got, err := decodeRequest(body)
+	if err != nil {
+		t.Errorf("decodeRequest: %v", err)
+	}
+	if want := (request{Type: typeRequest, MTU: 16000}); got != want {
+		t.Errorf("decodeRequest = %+v, want %+v", got, want)
 	}
 }
 
@@ -70,8 +90,11 @@ func TestResponseIsShort(t *testing.T) {
 	long.device = netip.MustParseAddr("fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
 	long.rsdPort = 65535
 	b, err := appendResponse(nil, long)
-	if err != nil || b[8] != 0 {
-		t.Errorf("%d bytes, %v: the length must fit in one byte", len(b), err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b[8] != 0 {
+		t.Errorf("the length field % x of the response does not fit in one byte", b[8:10])
 	}
 }
 
@@ -120,8 +143,11 @@ func TestHandshakeHostile(t *testing.T) {
 		if err == nil {
 			var got terms
 			got, err = decodeResponse(body)
-			if err == nil || got != (terms{}) {
-				t.Errorf("%s: %+v, %v", name, got, err)
+			if got != (terms{}) {
+				t.Errorf("%s: terms %+v, want none", name, got)
+			}
+			if err == nil {
+				t.Errorf("%s: decodeResponse succeeds", name)
 				continue
 			}
 		}
@@ -139,8 +165,12 @@ func TestHandshakeHostile(t *testing.T) {
 			t.Fatal(err)
 		}
 		var e *HandshakeError
-		if q, err := decodeRequest(body); !errors.As(err, &e) || q != (request{}) {
-			t.Errorf("request, %s: %+v, %v", name, q, err)
+		q, err := decodeRequest(body)
+		if !errors.As(err, &e) {
+			t.Errorf("request, %s: %v, want a HandshakeError", name, err)
+		}
+		if q != (request{}) {
+			t.Errorf("request, %s: %+v, want none", name, q)
 		}
 	}
 	for n := range len(goldenResponse) {
@@ -148,9 +178,12 @@ func TestHandshakeHostile(t *testing.T) {
 		if n == 0 {
 			want = io.EOF
 		}
-		if body, err := readFrame(strings.NewReader(goldenResponse[:n])); err != want ||
-			body != nil {
-			t.Errorf("the first %d bytes: %q, %v; want %v", n, body, err, want)
+		body, err := readFrame(strings.NewReader(goldenResponse[:n]))
+		if err != want {
+			t.Errorf("the first %d bytes: %v, want %v", n, err, want)
+		}
+		if body != nil {
+			t.Errorf("the first %d bytes: body %q, want none", n, body)
 		}
 	}
 }
@@ -159,26 +192,23 @@ func frame(body string) string {
 	return magic + string(binary.BigEndian.AppendUint16(nil, uint16(len(body)))) + body
 }
 
-// What devices may leave out or add.
+// TestResponseLenient has responses in which a device leaves fields out or adds some.
 func TestResponseLenient(t *testing.T) {
 	t.Parallel()
-	got, err := decodeResponse([]byte(
-		`{"clientParameters":{"address":"fd00::2","dns":[]},"serverAddress":"fd00::1","serverRSDPort":1,"quality":{"a":1}}`,
-	))
-	want := terms{
+	body := `{"clientParameters":{"address":"fd00::2","dns":[]},"serverAddress":"fd00::1","serverRSDPort":1,"quality":{"a":1}}`
+	wantTerms(t, []byte(body), terms{
 		host: netip.MustParsePrefix("fd00::2/64"), device: netip.MustParseAddr("fd00::1"),
 		rsdPort: 1, mtu: defaultMTU,
-	}
-	if err != nil || got != want {
-		t.Errorf("decodeResponse = %+v, %v; want %+v", got, err, want)
-	}
+	})
 	for mask, want := range map[string]int{
 		"ffff:ffff:ffff:ffff::": 64, "ffff:ffff:ffff::": 48, "fe00::": 7,
 		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe": 127,
 		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff": 128,
 	} {
-		if n, err := prefixLength(mask); err != nil || n != want {
-			t.Errorf("prefixLength(%s) = %d, %v; want %d", mask, n, err, want)
+		if n, err := prefixLength(mask); err != nil {
+			t.Errorf("prefixLength(%s): %v", mask, err)
+		} else if n != want {
+			t.Errorf("prefixLength(%s) = %d, want %d", mask, n, want)
 		}
 	}
 }
@@ -200,22 +230,29 @@ func TestPacketLength(t *testing.T) {
 	// The dummy that frida sends behind a large batch.
 	dummy, _ := hex.DecodeString("6000000000003b01")
 	dummy = append(dummy, make([]byte, 32)...)
-	if n, err := packetLength(dummy); n != 40 || err != nil {
-		t.Errorf("dummy: %d, %v", n, err)
+	wantPacket(t, "dummy", dummy)
+	n, err := packetLength([]byte{0x6f, 0, 0, 0, 0xff, 0xff})
+	if err != nil {
+		t.Errorf("the longest packet: %v", err)
 	}
-	if n, err := packetLength([]byte{0x6f, 0, 0, 0, 0xff, 0xff}); n != maxPacket || err != nil {
-		t.Errorf("longest: %d, %v", n, err)
+	if n != maxPacket {
+		t.Errorf("the longest packet has %d bytes, want %d", n, maxPacket)
 	}
 	for _, first := range []byte{0x00, 0x45, 0x5f, 0x70, 'C', 0xff} {
+		n, err := packetLength([]byte{first, 0, 0, 0, 0, 20})
+		if n != 0 {
+			t.Errorf("%#x: length %d, want 0", first, n)
+		}
 		var e *PacketError
-		if n, err := packetLength([]byte{first, 0, 0, 0, 0, 20}); n != 0 || !errors.As(err, &e) ||
-			e.First != first {
-			t.Errorf("% x: %d, %v", first, n, err)
+		if !errors.As(err, &e) {
+			t.Errorf("%#x: %v, want a PacketError", first, err)
+		} else if e.First != first {
+			t.Errorf("%#x: the PacketError has the byte %#x", first, e.First)
 		}
 	}
 }
 
-// synPacket is a TCP packet with these flags and options and a right checksum.
+// synPacket returns a TCP packet with these flags and options and a valid checksum.
 func synPacket(flags byte, options []byte) []byte {
 	for len(options)%4 != 0 {
 		options = append(options, optionNop)
@@ -275,7 +312,7 @@ func TestClampMSS(t *testing.T) {
 	}
 }
 
-// The checksum is right for every value, wherever the option is.
+// The checksum must be valid for every value, wherever the option is.
 func TestClampMSSChecksum(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -312,8 +349,11 @@ func FuzzHandshake(f *testing.F) {
 			t.Fatalf("%q: %+v cannot be written: %v", b, got, err)
 		}
 		back, err := decodeResponse(again[handshakeHeader:])
-		if err != nil || !reflect.DeepEqual(back, got) {
-			t.Fatalf("%q: %+v comes back as %+v, %v", b, got, back, err)
+		if err != nil {
+			t.Fatalf("%q: %+v cannot be read back: %v", b, got, err)
+		}
+		if back != got {
+			t.Fatalf("%q: %+v comes back as %+v", b, got, back)
 		}
 	})
 }
@@ -330,8 +370,11 @@ func FuzzClampMSS(f *testing.F) {
 				changed++
 			}
 		}
-		if changed > 4 || !bytes.Equal(b[:min(ipHeader, len(b))], before[:min(ipHeader, len(b))]) {
-			t.Fatalf("% x becomes % x", before, b)
+		if changed > 4 {
+			t.Fatalf("% x becomes % x: %d bytes are changed", before, b, changed)
+		}
+		if n := min(ipHeader, len(b)); !bytes.Equal(b[:n], before[:n]) {
+			t.Fatalf("% x becomes % x: the IP header is changed", before, b)
 		}
 		if len(b) >= ipHeader+tcpHeader && sumTCP(before) == 0xFFFF && sumTCP(b) != 0xFFFF {
 			t.Fatalf("% x: the checksum breaks: % x", before, b)

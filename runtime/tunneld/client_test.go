@@ -109,13 +109,10 @@ func TestList(t *testing.T) {
 					t.Errorf("List takes %v", took)
 				}
 				if tt.text != "" {
-					var e *Error
 					if list != nil {
 						t.Errorf("List = %+v, want none", list)
 					}
-					if !errors.As(err, &e) || e.Op != "list" {
-						t.Errorf("List: %v, want an Error with the operation list", err)
-					}
+					wantError(t, "List", err, "list", "")
 					if err != nil && !strings.Contains(err.Error(), tt.text) {
 						t.Errorf("List: %v, want %q", err, tt.text)
 					}
@@ -127,10 +124,13 @@ func TestList(t *testing.T) {
 				if err != nil {
 					t.Fatalf("List: %v", err)
 				}
-				if len(list) != 1 || list[0].Dial == nil {
-					t.Fatalf("List = %+v, want one entry with Dial", list)
+				if len(list) != 1 {
+					t.Fatalf("List = %+v, want one entry", list)
 				}
 				got := list[0]
+				if got.Dial == nil {
+					t.Errorf("List = %+v, want a Dial", list)
+				}
 				got.Dial = nil
 				if !reflect.DeepEqual(got, tt.want) {
 					t.Errorf("List = %+v, want %+v", got, tt.want)
@@ -146,9 +146,12 @@ func TestListOrder(t *testing.T) {
 	for port, want := range map[string]API{
 		"49151": Python, "60105": GoIOS, "42314": Appium, "7000": Python,
 	} {
-		if got := ordered("localhost:" + port)[0].api; got != want ||
-			len(ordered("localhost:"+port)) != len(probes) {
+		list := ordered("localhost:" + port)
+		if got := list[0].api; got != want {
 			t.Errorf("at port %s %s is first, want %s", port, got, want)
+		}
+		if len(list) != len(probes) {
+			t.Errorf("at port %s %d APIs are tried, want %d", port, len(list), len(probes))
 		}
 	}
 }
@@ -161,13 +164,15 @@ func TestListNobody(t *testing.T) {
 		elsewhere, "127.0.0.1", "", "127.0.0.1:7000/x", "http://127.0.0.1:7000",
 	} {
 		c := &Client{Address: address, DialContext: m.dial}
-		var e *Error
-		if list, err := c.List(context.Background()); list != nil || !errors.As(err, &e) ||
-			e.Address != address {
-			t.Errorf("List of %q = %v, %v", address, list, err)
+		list, err := c.List(context.Background())
+		wantError(t, "List", err, "list", address)
+		if list != nil {
+			t.Errorf("List of %q = %v, want none", address, list)
 		}
-		if id, err := c.Identify(context.Background()); !errors.As(err, &e) || id != (Identity{}) {
-			t.Errorf("Identify %q = %v, %v", address, id, err)
+		id, err := c.Identify(context.Background())
+		wantError(t, "Identify", err, "identify", address)
+		if id != (Identity{}) {
+			t.Errorf("Identify %q = %v, want none", address, id)
 		}
 	}
 }
@@ -224,11 +229,9 @@ func TestStartClient(t *testing.T) {
 				if e.Dial == nil {
 					t.Errorf("Start = %+v, want a Dial", e)
 				}
-				if e.Address != netip.MustParseAddr("fd00::1") || e.RSDPort != 5 {
-					t.Errorf("Start = %v port %d, want fd00::1 port 5", e.Address, e.RSDPort)
-				}
-				if e.UDID != "a b&c" || e.Interface != "i" {
-					t.Errorf("Start = %q on %q, want \"a b&c\" on \"i\"", e.UDID, e.Interface)
+				e.Dial = nil
+				if want := entry(Python, "a b&c", "fd00::1", 5, 0, "i"); !reflect.DeepEqual(e, want) {
+					t.Errorf("Start = %+v, want %+v", e, want)
 				}
 			})
 		})
@@ -277,9 +280,15 @@ func TestIdentify(t *testing.T) {
 	} {
 		bubble(t, func(b *bench) { b.server.Token = token }, func(b *bench) {
 			for i, address := range []string{PythonAddress, GoIOSAddress} {
-				if id, err := b.client(address).Identify(context.Background()); err != nil ||
-					!id.Ours || id.String() != want[i] {
-					t.Errorf("Identify %s = %v, %v, want %s", address, id, err, want[i])
+				id, err := b.client(address).Identify(context.Background())
+				if err != nil {
+					t.Errorf("Identify %s: %v", address, err)
+				}
+				if !id.Ours {
+					t.Errorf("Identify %s = %v, which is not ours", address, id)
+				}
+				if id.String() != want[i] {
+					t.Errorf("Identify %s = %v, want %s", address, id, want[i])
 				}
 			}
 		})
@@ -307,8 +316,12 @@ func TestIdentifyOther(t *testing.T) {
 			}
 		}()
 		c := &Client{Address: elsewhere, DialContext: m.dial}
-		if id, err := c.Identify(context.Background()); err != nil || id != (Identity{}) {
-			t.Errorf("Identify = %v, %v", id, err)
+		id, err := c.Identify(context.Background())
+		if err != nil {
+			t.Errorf("Identify: %v", err)
+		}
+		if id != (Identity{}) {
+			t.Errorf("Identify = %v, want an unknown program", id)
 		}
 		hello = ""
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -331,12 +344,13 @@ func TestTokenClient(t *testing.T) {
 			t.Errorf("List without a token = %v", err)
 		}
 		c.Token = "secret"
-		if list, err := c.List(context.Background()); err != nil || len(list) != 1 {
-			t.Errorf("List = %v, %v", list, err)
+		mustList(t, c, 1)
+		e, err := c.Start(context.Background(), udid)
+		if err != nil {
+			t.Errorf("Start: %v", err)
 		}
-		if e, err := c.Start(context.Background(), udid); err != nil ||
-			e.Address != aliasOf(udid, 0) {
-			t.Errorf("Start = %+v, %v", e, err)
+		if want := aliasOf(udid, 0); e.Address != want {
+			t.Errorf("Start = %+v, want the address %v", e, want)
 		}
 	})
 	var headers []http.Header
@@ -393,10 +407,10 @@ func TestDial(t *testing.T) {
 		c.DialContext = func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("refused")
 		}
-		var e *Error
-		if _, err := c.dialer(entry(GoIOS, "u", "fd00::1", 1, 2, ""), "")(context.Background(),
-			5); !errors.As(err, &e) || err.Error() != "tunneld: dial [fd00::1]:5: refused" {
-			t.Errorf("Dial = %v", err)
+		_, err := c.dialer(entry(GoIOS, "u", "fd00::1", 1, 2, ""), "")(context.Background(), 5)
+		wantError(t, "Dial", err, "dial", "")
+		if want := "tunneld: dial [fd00::1]:5: refused"; err == nil || err.Error() != want {
+			t.Errorf("Dial = %v, want %s", err, want)
 		}
 	})
 }
@@ -411,6 +425,17 @@ func (s *sink) Write(b []byte) (int, error)      { return s.to.Write(b) }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 func (s *sink) Close() error                     { return nil }
 
+// wantAbsent checks the error of Find for a device that is not reached. text is a part
+// of the error.
+func wantAbsent(t *testing.T, err error, text string) {
+	t.Helper()
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Find = %v, want fs.ErrNotExist", err)
+	} else if !strings.Contains(err.Error(), text) {
+		t.Errorf("Find = %v, want %q in it", err, text)
+	}
+}
+
 // TestFind checks that Find compares the device in the tunnel with the requested one.
 func TestFind(t *testing.T) {
 	t.Parallel()
@@ -423,25 +448,29 @@ func TestFind(t *testing.T) {
 		defer b.other(elsewhere, says(200, other))()
 		ctx := context.Background()
 		for _, address := range []string{PythonAddress, GoIOSAddress} {
-			if e, err := b.client(address).Find(ctx, strings.ToLower(own)); err != nil ||
-				e.UDID != own || e.Dial == nil {
-				t.Errorf("Find = %+v, %v", e, err)
+			e, err := b.client(address).Find(ctx, strings.ToLower(own))
+			if err != nil {
+				t.Errorf("Find: %v", err)
 			}
-			if _, err := b.client(address).Find(ctx, udid); !errors.Is(err, fs.ErrNotExist) ||
-				!strings.Contains(err.Error(), "answers in place of") {
-				t.Errorf("Find = %v", err)
+			if e.UDID != own {
+				t.Errorf("Find = %+v, want %s", e, own)
 			}
+			if e.Dial == nil {
+				t.Errorf("Find = %+v, want a Dial", e)
+			}
+			_, err = b.client(address).Find(ctx, udid)
+			wantAbsent(t, err, "answers in place of")
 		}
-		if _, err := b.client(PythonAddress).Find(ctx, "other"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Find = %v", err)
+		_, err := b.client(PythonAddress).Find(ctx, "other")
+		wantAbsent(t, err, "")
+		_, err = b.client(elsewhere).Find(ctx, own)
+		wantAbsent(t, err, "refused")
+		_, err = b.client("127.0.0.1:7009").Find(ctx, own)
+		if err == nil {
+			t.Error("Find succeeds where nothing listens")
 		}
-		if _, err := b.client(elsewhere).Find(ctx, own); !errors.Is(err, fs.ErrNotExist) ||
-			!strings.Contains(err.Error(), "refused") {
-			t.Errorf("Find = %v, want a refused connection", err)
-		}
-		if _, err := b.client("127.0.0.1:7009").Find(ctx, own); err == nil ||
-			errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Find = %v where nobody listens", err)
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Find = %v where nothing listens, which matches fs.ErrNotExist", err)
 		}
 	})
 }

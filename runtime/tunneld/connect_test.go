@@ -2,7 +2,6 @@ package tunneld
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,14 +32,11 @@ func TestConnect(t *testing.T) {
 				b.server.Token, b.server.net.alias = "secret", alias
 			}, func(b *bench) {
 				g := b.plug(udid)
-				list, err := b.far(address).List(context.Background())
-				if err != nil || len(list) != 1 {
-					t.Fatalf("List = %+v, %v", list, err)
-				}
-				e := list[0]
+				e := mustList(t, b.far(address), 1)[0]
 				c := b.services(e)
 				defer c.Close()
-				for range maxClients + 1 { // they do not count as clients of the API
+				// These connections do not count as clients of the API.
+				for range maxClients + 1 {
 					s, _ := c.Find("com.apple.afc")
 					nc, err := e.Dial(context.Background(), s.Port)
 					if err != nil {
@@ -49,10 +45,7 @@ func TestConnect(t *testing.T) {
 					defer nc.Close()
 				}
 				s, _ := c.Find("com.apple.misagent")
-				if got, err := echo(e.Dial, s.Port); err != nil ||
-					!strings.HasSuffix(got, ":hello") {
-					t.Errorf("%s: misagent says %q, %v", address, got, err)
-				}
+				wantEcho(t, e.Dial, s.Port)
 				if e, err := b.far(address).Find(context.Background(), udid); err == nil {
 					t.Errorf("Find = %+v, though another phone answers", e)
 				}
@@ -131,9 +124,8 @@ func TestConnectEarly(t *testing.T) {
 			aliasOf(udid, 0), rsd.FirstPort, PythonAddress)
 		want := "HTTP/1.1 101 Switching Protocols\r\nServer: imdlua-tunneld\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n49152:hello"
 		got := make([]byte, len(want))
-		if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
-			t.Errorf("the server says %q, %v, want %q", got, err, want)
-		}
+		_, err = io.ReadFull(c, got)
+		wantText(t, "the server's answer", string(got), err, want)
 	})
 }
 
@@ -155,18 +147,13 @@ func TestConnectUpstream(t *testing.T) {
 		}()
 		c := b.client(PythonAddress)
 		c.Token = "secret"
-		list, err := c.List(context.Background())
-		if err != nil || len(list) != 1 {
-			t.Fatalf("List = %+v, %v", list, err)
-		}
-		nc, err := list[0].Dial(context.Background(), 5)
+		nc, err := mustList(t, c, 1)[0].Dial(context.Background(), 5)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer nc.Close()
-		if got, err := io.ReadAll(nc); err != nil || string(got) != "direct" {
-			t.Errorf("read %q, %v", got, err)
-		}
+		got, err := io.ReadAll(nc)
+		wantText(t, "read", string(got), err, "direct")
 	})
 }
 
@@ -207,16 +194,14 @@ func TestConnectAnswers(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
-				if got, err := io.ReadAll(nc); err != nil || string(got) != "hello" {
-					t.Errorf("%s: read %q, %v", name, got, err)
-				}
+				got, err := io.ReadAll(nc)
+				wantText(t, name, string(got), err, "hello")
 				nc.Close()
 			} else if err == nil || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%s: Dial = %v, want %q", name, err, tt.text)
 			}
-			var e *Error
-			if err != nil && (!errors.As(err, &e) || e.Op != "dial") {
-				t.Errorf("%s: %v is not an Error of dialling", name, err)
+			if err != nil {
+				wantError(t, name, err, "dial", "")
 			}
 			l.Close()
 		})

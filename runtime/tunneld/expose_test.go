@@ -57,26 +57,32 @@ func TestReachable(t *testing.T) {
 				if len(list) != 1 {
 					t.Fatalf("List = %+v, want one entry", list)
 				}
-				if list[0].UDID != udid || list[0].Address.String() != tt.want {
-					t.Fatalf("List = %+v, want %s at %s", list, udid, tt.want)
-				}
 				e := list[0]
+				if e.UDID != udid {
+					t.Fatalf("List = %+v, want %s", list, udid)
+				}
+				if e.Address.String() != tt.want {
+					t.Fatalf("List = %+v, want the address %s", list, tt.want)
+				}
 				if same := e.RSDPort == rsdPort; same != (tt.alias || tt.api == GoIOSAddress) {
 					t.Errorf("the list is at port %d", e.RSDPort)
 				}
 				c := b.services(e)
 				defer c.Close()
-				if got := c.Peer().Properties.UDID(); got != g.phone.Identity.UDID ||
-					len(c.Peer().Services) != len(g.services()) {
-					t.Errorf("list of %q with %d services, want %q, %d", got,
-						len(c.Peer().Services), g.phone.Identity.UDID, len(g.services()))
+				if got, want := c.Peer().Properties.UDID(), g.phone.Identity.UDID; got != want {
+					t.Errorf("the list is of %q, want %q", got, want)
+				}
+				if got, want := len(c.Peer().Services), len(g.services()); got != want {
+					t.Errorf("the list has %d services, want %d", got, want)
 				}
 				for _, s := range g.services() {
 					there, _ := c.Find(s.Name)
 					got, err := echo(e.Dial, there.Port)
-					if want := fmt.Sprintf("%d:hello", s.Port); err != nil || got != want {
-						t.Fatalf("%s at port %d says %q, %v, want %q", s.Name, there.Port, got, err,
-							want)
+					if err != nil {
+						t.Fatalf("%s at port %d: %v", s.Name, there.Port, err)
+					}
+					if want := fmt.Sprintf("%d:hello", s.Port); got != want {
+						t.Fatalf("%s at port %d says %q, want %q", s.Name, there.Port, got, want)
 					}
 				}
 			})
@@ -105,9 +111,7 @@ func TestMountedLater(t *testing.T) {
 			if !ok {
 				t.Fatal("dtservicehub is not listed with an image")
 			}
-			if got, err := echo(e.Dial, s.Port); err != nil || !strings.HasSuffix(got, ":hello") {
-				t.Errorf("dtservicehub says %q, %v", got, err)
-			}
+			wantEcho(t, e.Dial, s.Port)
 			g.image.Store(false)
 			again := b.services(e)
 			defer again.Close()
@@ -196,8 +200,10 @@ func TestTwoTunnels(t *testing.T) {
 		for _, e := range b.list(GoIOSAddress) {
 			ports[e.RelayPort] = true
 		}
-		if !ports[60106] || !ports[60107] || !ports[60108] {
-			t.Errorf("relays at %v, want 60106 to 60108", ports)
+		for port := uint16(60106); port <= 60108; port++ {
+			if !ports[port] {
+				t.Errorf("no relay at %d, only at %v", port, ports)
+			}
 		}
 	})
 }
@@ -232,15 +238,12 @@ func TestPortsTaken(t *testing.T) {
 				b.plug(udid)
 				list := b.list(PythonAddress)
 				if len(list) != 1 || list[0].Address.String() != tt.want {
-					t.Fatalf("List = %+v, want %s", list, tt.want)
+					t.Fatalf("List = %+v, want one at %s", list, tt.want)
 				}
 				c := b.services(list[0])
 				defer c.Close()
 				s, _ := c.Find("com.apple.afc")
-				if got, err := echo(list[0].Dial, s.Port); err != nil ||
-					!strings.HasSuffix(got, ":hello") {
-					t.Errorf("afc says %q, %v", got, err)
-				}
+				wantEcho(t, list[0].Dial, s.Port)
 				if agent := b.list(GoIOSAddress); len(agent) != 1 ||
 					agent[0].RelayPort != tt.relay {
 					t.Errorf("List = %+v, want a relay at %d", agent, tt.relay)
@@ -429,8 +432,11 @@ func TestManagerForgets(t *testing.T) {
 		b.keeper.mu.Unlock()
 		begin := time.Now()
 		io.Copy(io.Discard, nc) // until the connection is closed
-		if took := time.Since(begin); took > pollEvery || g.ctx.Err() != nil {
-			t.Errorf("noticed after %v, the tunnel: %v", took, g.ctx.Err())
+		if took := time.Since(begin); took > pollEvery {
+			t.Errorf("noticed after %v, want %v at most", took, pollEvery)
+		}
+		if err := g.ctx.Err(); err != nil {
+			t.Errorf("the tunnel has ended: %v", err)
 		}
 		synctest.Wait()
 		if n := b.mesh.count(); n != 2 {

@@ -51,7 +51,7 @@ func FuzzRequest(f *testing.F) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, q.WithContext(r.ctx))
 			if w.Code < 200 || w.Code > 599 {
-				t.Errorf("status %d", w.Code)
+				t.Errorf("status %d, want 200 to 599", w.Code)
 			}
 			if q.Header.Get("Origin") != "" && w.Code != http.StatusForbidden {
 				t.Errorf("a web page gets status %d", w.Code)

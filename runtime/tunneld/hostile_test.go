@@ -35,7 +35,7 @@ func (b *bench) rawServer(at, say string, pause time.Duration) (stop func()) {
 				n := len(rest)
 				if pause > 0 {
 					n = 1
-					time.Sleep(pause) // the time of a bubble
+					time.Sleep(pause) // synthetic time
 				}
 				if _, err := io.WriteString(c, rest[:n]); err != nil {
 					break
@@ -137,7 +137,10 @@ func TestFindTarpits(t *testing.T) {
 		stop := b.rawServer("127.0.0.1:7001", "", 0)
 		_, err := c.Find(context.Background(), udid)
 		var e *Error
-		if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) {
+		if !errors.As(err, &e) {
+			t.Errorf("Find = %.200v (%T), want an *Error", err, err)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Find = %.200v, want a time-out", err)
 		}
 		if err != nil && len(err.Error()) > 10*errorText {
@@ -166,10 +169,7 @@ func TestUpstreamFloods(t *testing.T) {
 			defer b.other(at, says(200, "{"+many.String()[1:]+"}"))()
 			b.post(pythonAt, "POST /upstream", `{"url":"http://`+at+`"}`)
 		}
-		list, err := b.client(PythonAddress).List(context.Background())
-		if err != nil || len(list) != maxListed {
-			t.Errorf("List = %d tunnels, %v, want %d", len(list), err, maxListed)
-		}
+		list := mustList(t, b.client(PythonAddress), maxListed)
 		own := 0
 		for _, e := range list {
 			if e.UDID == udid {
@@ -229,10 +229,7 @@ func TestHostileRequests(t *testing.T) {
 					t.Errorf("%s: %v keeps a refused connection for %v", name, at, took)
 				}
 			}
-			if status, body := b.get(pythonAt, "GET /"); status != 200 ||
-				!strings.Contains(body, udid) {
-				t.Errorf("%s: the tunnel is gone: %d %s", name, status, body)
-			}
+			b.wantGet(pythonAt, "GET /", udid)
 		})
 	}
 }
@@ -247,8 +244,11 @@ func TestLongAnswers(t *testing.T) {
 		`{"address":"::1","port":1,"interface":"` + long + `"}`,
 	} {
 		e, err := decodeStarted("u", []byte(body))
-		if !errors.Is(err, ErrAnswer) || e.UDID != "" {
-			t.Errorf("decodeStarted(%.50s) = %.50q, %.200v", body, e.UDID, err)
+		if e.UDID != "" {
+			t.Errorf("decodeStarted(%.50s) = %.50q, want no device", body, e.UDID)
+		}
+		if !errors.Is(err, ErrAnswer) {
+			t.Errorf("decodeStarted(%.50s): %.200v, want %v", body, err, ErrAnswer)
 		} else if n := len(err.Error()); n > errorText {
 			t.Errorf("decodeStarted(%.50s): the error's text has %d bytes", body, n)
 		}

@@ -383,10 +383,87 @@ func (b *bench) post(at netip.AddrPort, line, body string) (int, string) {
 	return r.StatusCode, answer
 }
 
+// wantText checks what was read.
+func wantText(t testing.TB, what, got string, err error, want string) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if got != want {
+		t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+// wantEcho checks that a service answers through dial.
+func wantEcho(t testing.TB, dial dialer, port uint16) {
+	t.Helper()
+	got, err := echo(dial, port)
+	if err != nil {
+		t.Errorf("the service at port %d: %v", port, err)
+	}
+	if !strings.HasSuffix(got, ":hello") {
+		t.Errorf("the service at port %d says %q, want an echo of hello", port, got)
+	}
+}
+
+// mustList returns the tunnels that c lists, which must be n.
+func mustList(t testing.TB, c *Client, n int) []Entry {
+	t.Helper()
+	list, err := c.List(context.Background())
+	if err != nil {
+		t.Fatalf("List: %v", err)
+	}
+	if len(list) != n {
+		t.Fatalf("List returns %d tunnels, want %d: %.1000v", len(list), n, list)
+	}
+	return list
+}
+
+// wantGet checks that a GET request succeeds with an answer that has this part.
+func (b *bench) wantGet(at netip.AddrPort, line, part string) {
+	b.t.Helper()
+	status, body := b.get(at, line)
+	if status != http.StatusOK {
+		b.t.Errorf("%s: status %d, want 200", line, status)
+	}
+	if !strings.Contains(body, part) {
+		b.t.Errorf("%s: body %s, want %q in it", line, body, part)
+	}
+}
+
+// wantAnswer checks the status and the body of an answer.
+func wantAnswer(t testing.TB, what string, status int, body string, wantStatus int, want string) {
+	t.Helper()
+	if status != wantStatus {
+		t.Errorf("%s: status %d, want %d", what, status, wantStatus)
+	}
+	if body != want {
+		t.Errorf("%s: body %s\nwant %s", what, body, want)
+	}
+}
+
+// wantError checks that err is an Error of this operation with this address, unless that
+// is empty.
+func wantError(t testing.TB, what string, err error, op, address string) {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %.200v (%T), want an *Error", what, err, err)
+		return
+	}
+	if e.Op != op {
+		t.Errorf("%s: the operation of %v is %q, want %q", what, err, e.Op, op)
+	}
+	if e.Address != address && address != "" {
+		t.Errorf("%s: the address of %v is %q, want %q", what, err, e.Address, address)
+	}
+}
+
+// dialer connects to a port of a device, as the field Dial of an Entry does.
+type dialer = func(ctx context.Context, port uint16) (net.Conn, error)
+
 // echo uses a service of a gadget through dial.
-func echo(
-	dial func(ctx context.Context, port uint16) (net.Conn, error), port uint16,
-) (string, error) {
+func echo(dial dialer, port uint16) (string, error) {
 	c, err := dial(context.Background(), port)
 	if err != nil {
 		return "", err

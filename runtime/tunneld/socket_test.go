@@ -77,24 +77,26 @@ func useSockets(ctx context.Context, t *testing.T) {
 	if runtime.GOOS == "linux" && !strings.HasPrefix(e.Address.String(), "127.77.") {
 		t.Errorf("the tunnel is at %v, want an alias", e.Address)
 	}
-	agents, err := List(ctx, goios)
-	if err != nil || len(agents) != 1 {
-		t.Fatalf("List = %+v, %v", agents, err)
-	}
+	agents := mustList(t, &Client{Address: goios}, 1)
 	for _, e := range []Entry{e, agents[0]} {
 		c, err := rsd.Dial(ctx, e.Dial, e.RSDPort, rsd.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s, _ := c.Find("com.apple.afc")
-		if got, err := echo(e.Dial, s.Port); err != nil || !strings.HasSuffix(got, ":hello") {
-			t.Errorf("afc says %q, %v", got, err)
-		}
+		wantEcho(t, e.Dial, s.Port)
 		c.Close()
 	}
 	for address, want := range map[string]API{python: Python, goios: GoIOS} {
-		if id, err := Identify(ctx, address); err != nil || !id.Ours || id.API != want {
-			t.Errorf("Identify %s = %v, %v", address, id, err)
+		id, err := Identify(ctx, address)
+		if err != nil {
+			t.Errorf("Identify %s: %v", address, err)
+		}
+		if !id.Ours {
+			t.Errorf("Identify %s = %v, which is not ours", address, id)
+		}
+		if id.API != want {
+			t.Errorf("Identify %s: API %v, want %v", address, id.API, want)
 		}
 	}
 	nc, err := agents[0].Dial(ctx, rsdPort)

@@ -103,11 +103,8 @@ func TestUpstreamAPI(t *testing.T) {
 				`{"detail":[{"type":"value_error","loc":["body","url"],"msg":"Value error, upstream \"http://user:pass@x\": not an http://HOST:PORT","input":"http://user:pass@x"}]}`,
 			},
 		} {
-			if status, got := b.post(pythonAt, tt.line, tt.body); status != tt.status ||
-				got != tt.want {
-				t.Errorf("%s %s = %d %s\nwant %d %s", tt.line, tt.body, status, got, tt.status,
-					tt.want)
-			}
+			status, got := b.post(pythonAt, tt.line, tt.body)
+			wantAnswer(t, tt.line+" "+tt.body, status, got, tt.status, tt.want)
 		}
 		for n := range maxUpstreams {
 			status, _ := b.post(pythonAt, "POST /upstream",
@@ -176,8 +173,14 @@ func TestUpstreamCircle(t *testing.T) {
 		})()
 		begin := time.Now()
 		status, body := b.get(pythonAt, "GET /")
-		if took := time.Since(begin); status != 200 || took > upstreamTimeout || asked > maxAsking {
-			t.Errorf("%d after %v and %d questions", status, took, asked)
+		if status != 200 {
+			t.Errorf("status %d, want 200", status)
+		}
+		if took := time.Since(begin); took > upstreamTimeout {
+			t.Errorf("GET / takes %v, want %v at most", took, upstreamTimeout)
+		}
+		if asked > maxAsking {
+			t.Errorf("the upstream is asked %d times, want %d at most", asked, maxAsking)
 		}
 		if n := strings.Count(body, "interface"); n < 2 {
 			t.Errorf("GET / = %s, want our tunnel twice at least", body)
@@ -222,8 +225,11 @@ func TestUpstreamItself(t *testing.T) {
 			t.Errorf("Serve = %v, want ErrItself", err)
 		}
 		status, body := b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:49151"}`)
-		if status != 422 || !strings.Contains(body, "is this server itself") {
-			t.Errorf("POST /upstream = %d %s", status, body)
+		if status != 422 {
+			t.Errorf("POST /upstream: status %d, want 422", status)
+		}
+		if !strings.Contains(body, "is this server itself") {
+			t.Errorf("POST /upstream = %s, want the reason", body)
 		}
 		// The upstream is the server itself under a name. The request shows this when
 		// it arrives.
@@ -259,10 +265,7 @@ func TestUpstreamVia(t *testing.T) {
 				"GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nVia: 1.1 other, "+via+"\r\n\r\n")
 			io.WriteString(w, body)
 		})()
-		list, err := b.client(PythonAddress).List(context.Background())
-		if err != nil || len(list) != 0 {
-			t.Errorf("List = %v, %v, want nothing", list, err)
-		}
+		mustList(t, b.client(PythonAddress), 0)
 		if path != "/base/" {
 			t.Errorf("asked for %q, want /base/", path)
 		}

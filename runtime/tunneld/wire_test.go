@@ -23,9 +23,15 @@ func TestPreamble(t *testing.T) {
 	if got := appendPreamble(nil, tunnelAddress, 58034); !reflect.DeepEqual(got, want) {
 		t.Errorf("appendPreamble = % x, want % x", got, want)
 	}
-	if to, port, err := decodePreamble(want); err != nil || to != tunnelAddress.As16() ||
-		port != 58034 {
-		t.Errorf("decodePreamble(% x) = %x, %d, %v", want, to, port, err)
+	to, port, err := decodePreamble(want)
+	if err != nil {
+		t.Errorf("decodePreamble(% x): %v", want, err)
+	}
+	if to != tunnelAddress.As16() {
+		t.Errorf("decodePreamble(% x): address %x, want %v", want, to, tunnelAddress)
+	}
+	if port != 58034 {
+		t.Errorf("decodePreamble(% x): port %d, want 58034", want, port)
 	}
 	for name, bad := range map[string]string{
 		"short": preambleHex[:38], "long": preambleHex + "00",
@@ -94,8 +100,11 @@ func TestDecode(t *testing.T) {
 		"appium none": {decodeRegistry, `{"tunnels":{},"metadata":{}}`, nil},
 	} {
 		got, err := tt.decode([]byte(tt.body))
-		if err != nil || !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s: decode(%s) = %+v, %v, want %+v", name, tt.body, got, err, tt.want)
+		if err != nil {
+			t.Errorf("%s: decode(%s): %v", name, tt.body, err)
+		}
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: decode(%s) = %+v, want %+v", name, tt.body, got, tt.want)
 		}
 	}
 }
@@ -249,12 +258,23 @@ func FuzzAnswers(f *testing.F) {
 				return []Entry{e}, nil
 			}} {
 			list, err := decode(b)
-			if err != nil && (list != nil || !errors.Is(err, ErrAnswer)) {
-				t.Fatalf("decode(%q) = %+v, %v", b, list, err)
+			if err != nil {
+				if list != nil {
+					t.Fatalf("decode(%q) = %+v with an error", b, list)
+				}
+				if !errors.Is(err, ErrAnswer) {
+					t.Fatalf("decode(%q): %v, want %v", b, err, ErrAnswer)
+				}
 			}
 			for _, e := range list {
-				if e.UDID == "" || !e.Address.IsValid() || e.RSDPort == 0 {
-					t.Fatalf("decode(%q) = %+v", b, e)
+				if e.UDID == "" {
+					t.Fatalf("decode(%q) = %+v without a UDID", b, e)
+				}
+				if !e.Address.IsValid() {
+					t.Fatalf("decode(%q) = %+v without an address", b, e)
+				}
+				if e.RSDPort == 0 {
+					t.Fatalf("decode(%q) = %+v without a port", b, e)
 				}
 			}
 		}

@@ -38,8 +38,11 @@ func FuzzClient(f *testing.F) {
 		}
 		entries, err := c.List(ctx)
 		for _, e := range entries {
-			if e.UDID == "" || e.DeviceID == 0 {
-				t.Errorf("entry %+v", e)
+			if e.UDID == "" {
+				t.Errorf("the entry %+v has no UDID", e)
+			}
+			if e.DeviceID == 0 {
+				t.Errorf("the entry %+v has no id", e)
 			}
 		}
 		if err != nil && entries != nil {
@@ -87,8 +90,12 @@ func FuzzMuxer(f *testing.F) {
 		})
 		// The bytes of one client must not make the lists of others invalid.
 		c := newClient(t, Options{Dial: pipeTo(m)})
-		if list, err := c.List(ctx); err != nil || len(list) != 1 {
-			t.Errorf("List = %v, %v", list, err)
+		list, err := c.List(ctx)
+		if err != nil {
+			t.Errorf("List: %v", err)
+		}
+		if len(list) != 1 {
+			t.Errorf("List = %v, want one device", list)
 		}
 		if _, err := c.ListListeners(ctx); err != nil {
 			t.Error(err)

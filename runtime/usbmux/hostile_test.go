@@ -153,8 +153,11 @@ func TestRecordsWithoutEnd(t *testing.T) {
 			continue
 		}
 		refused++
-		if !errors.Is(err, errRecordsFull) || recordResult(err) != ioFailure {
+		if !errors.Is(err, errRecordsFull) {
 			t.Fatalf("Write: %v, want %v", err, errRecordsFull)
+		}
+		if got := recordResult(err); got != ioFailure {
+			t.Fatalf("the result of %v is %d, want %d", err, got, ioFailure)
 		}
 	}
 	if refused != 49 {
@@ -164,13 +167,16 @@ func TestRecordsWithoutEnd(t *testing.T) {
 	for id, b := range r.m {
 		kept += len(id) + len(b)
 	}
-	if kept > maxRecordBytes || kept != r.size {
-		t.Errorf("%d bytes are kept and %d counted, want at most %d", kept, r.size, maxRecordBytes)
+	if kept > maxRecordBytes {
+		t.Errorf("%d bytes are kept, want at most %d", kept, maxRecordBytes)
+	}
+	if kept != r.size {
+		t.Errorf("%d bytes are kept, but %d counted", kept, r.size)
 	}
 	if err := r.Delete("record 0"); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // a record that is known takes the place of the old one
+	for range 3 { // a record with a known id replaces the old one
 		if err := r.Write("record 0", record); err != nil {
 			t.Errorf("Write after a deletion: %v", err)
 		}

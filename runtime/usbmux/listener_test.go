@@ -26,6 +26,30 @@ func next(t *testing.T, n interface {
 	return ev
 }
 
+// wantNext checks the next event.
+func wantNext(t *testing.T, n interface {
+	Next(context.Context) (Event, error)
+}, kind EventKind, id uint32, udid string) {
+	t.Helper()
+	want := fmt.Sprintf("%v of %d %q", kind, id, udid)
+	ev := next(t, n)
+	if got := fmt.Sprintf("%v of %d %q", ev.Kind, ev.Entry.DeviceID, ev.Entry.UDID); got != want {
+		t.Errorf("the event is %s, want %s", got, want)
+	}
+}
+
+// wantListeners checks what ListListeners returns.
+func wantListeners(t *testing.T, c *Client, want ...ListenerInfo) {
+	t.Helper()
+	infos, err := c.ListListeners(testContext(t))
+	if err != nil {
+		t.Errorf("ListListeners: %v", err)
+	}
+	if !reflect.DeepEqual(infos, want) {
+		t.Errorf("ListListeners = %+v, want %+v", infos, want)
+	}
+}
+
 func TestListeners(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -42,13 +66,9 @@ func TestListeners(t *testing.T) {
 		defer l.Close()
 		listeners, clients = append(listeners, l), append(clients, c)
 	}
-	infos, err := clients[0].ListListeners(ctx)
-	want := []ListenerInfo{
-		{ID: "1-one", Program: "one", Version: 3}, {ID: "2-imdlua", Program: "imdlua", Version: 3},
-	}
-	if err != nil || !reflect.DeepEqual(infos, want) {
-		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
-	}
+	wantListeners(t, clients[0],
+		ListenerInfo{ID: "1-one", Program: "one", Version: 3},
+		ListenerInfo{ID: "2-imdlua", Program: "imdlua", Version: 3})
 	second := m.Attach(Attachment{UDID: "second"})
 	if err := clients[0].SavePairRecord(ctx, "second", second,
 		[]byte("<plist><dict/></plist>")); err != nil {
@@ -63,19 +83,16 @@ func TestListeners(t *testing.T) {
 	if third <= second {
 		t.Errorf("device id %d after %d: ids are used again", third, second)
 	}
-	for i, l := range listeners {
+	for _, l := range listeners {
 		for _, want := range []struct {
 			kind EventKind
 			id   uint32
 			udid string
-		}{{Attached, first, testUDID}, {
-			Attached, second, "second",
-		}, {Paired, second, "second"}, {Detached, first, testUDID}, {Attached, third, testUDID}} {
-			if ev := next(t, l); ev.Kind != want.kind || ev.Entry.DeviceID != want.id ||
-				ev.Entry.UDID != want.udid {
-				t.Errorf("listener %d: %v of %d %q, want %+v", i, ev.Kind, ev.Entry.DeviceID,
-					ev.Entry.UDID, want)
-			}
+		}{
+			{Attached, first, testUDID}, {Attached, second, "second"}, {Paired, second, "second"},
+			{Detached, first, testUDID}, {Attached, third, testUDID},
+		} {
+			wantNext(t, l, want.kind, want.id, want.udid)
 		}
 	}
 }
@@ -89,19 +106,8 @@ func TestRequestWhileListening(t *testing.T) {
 		defer conn.Close()
 		conn.Write(append(ask("MessageType", "Listen"),
 			plistBytes(6, plist.Dict{"MessageType": "ReadBUID"})...))
-		f1, _ := readFrame(conn, maxReply)
-		f2, err := readFrame(conn, maxReply)
-		r1, _, _, _ := decodeResult(f1)
-		r2, _, _, _ := decodeResult(f2)
-		if err != nil {
-			t.Errorf("answers %+v, %+v, %v", f1, f2, err)
-		}
-		if r1 != OK || f1.tag != 5 {
-			t.Errorf("the answer to Listen is %+v, want OK with tag 5", f1)
-		}
-		if r2 != BadCommand || f2.tag != 6 {
-			t.Errorf("the answer to the request is %+v, want BadCommand with tag 6", f2)
-		}
+		wantResult(t, mustReadFrame(t, conn), 5, OK)
+		wantResult(t, mustReadFrame(t, conn), 6, BadCommand)
 		if _, err := readFrame(conn, maxReply); err != io.EOF {
 			t.Errorf("afterwards %v, want EOF", err)
 		}
@@ -132,8 +138,12 @@ func TestSlowListener(t *testing.T) {
 		const events = 4 * eventQueue
 		for i := range events {
 			m.Attach(Attachment{UDID: fmt.Sprint(i)})
-			if ev, err := good.Next(ctx); err != nil || ev.Entry.UDID != fmt.Sprint(i) {
-				t.Fatalf("event %d: %+v, %v", i, ev, err)
+			ev, err := good.Next(ctx)
+			if err != nil {
+				t.Fatalf("event %d: %v", i, err)
+			}
+			if ev.Entry.UDID != fmt.Sprint(i) {
+				t.Fatalf("event %d is of %q", i, ev.Entry.UDID)
 			}
 		}
 		synctest.Wait()
@@ -147,8 +157,11 @@ func TestSlowListener(t *testing.T) {
 				break
 			}
 		}
-		if n == events || !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("the slow listener got %d events, then %v", n, err)
+		if n == events {
+			t.Errorf("the slow listener got all %d events", n)
+		}
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the slow listener ends with %v, want EOF", err)
 		}
 	})
 }
@@ -172,11 +185,8 @@ func TestListenerWithControlCharacters(t *testing.T) {
 	if _, err := readFrame(conn, maxReply); err != nil {
 		t.Fatal(err)
 	}
-	infos, err := newClient(t, Options{Dial: pipeTo(m)}).ListListeners(testContext(t))
-	want := []ListenerInfo{{ID: "1-a\uFFFDb", Program: "a\uFFFDb", BundleID: "\uFFFD"}}
-	if err != nil || !reflect.DeepEqual(infos, want) {
-		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
-	}
+	wantListeners(t, newClient(t, Options{Dial: pipeTo(m)}),
+		ListenerInfo{ID: "1-a\uFFFDb", Program: "a\uFFFDb", BundleID: "\uFFFD"})
 }
 
 // odd returns an event frame with this body.
@@ -253,8 +263,11 @@ func TestBadEvents(t *testing.T) {
 		}
 		for want := uint32(1); want <= 2; want++ {
 			ev, err := l.Next(testContext(t))
-			if err != nil || ev.Entry.DeviceID != want {
-				t.Errorf("%s: Next = %+v, %v, want device %d", name, ev, err, want)
+			if err != nil {
+				t.Errorf("%s: Next: %v", name, err)
+			}
+			if ev.Entry.DeviceID != want {
+				t.Errorf("%s: Next = %+v, want device %d", name, ev, want)
 			}
 		}
 		if _, err := l.Next(testContext(t)); !errors.Is(err, io.EOF) {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -72,7 +71,13 @@ func listenOn(t testing.TB, m *Muxer, network string) string {
 			t.Errorf("Serve = %v", err)
 		}
 	})
-	return l.Addr().String()
+	// Serve must have begun before Close, so wait until it answers.
+	address = l.Addr().String()
+	dial := func(context.Context) (net.Conn, error) { return net.Dial(network, address) }
+	if _, err := newClient(t, Options{Dial: dial}).BUID(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // echoPort is the only open port of the devices in these tests: it returns
@@ -100,20 +105,40 @@ func routes(t *testing.T, m *Muxer) map[string]*Client {
 	}
 }
 
+// wantRest checks the bytes that are left on conn.
+func wantRest(t *testing.T, conn net.Conn, want string) {
+	t.Helper()
+	b, err := io.ReadAll(conn)
+	if err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if string(b) != want {
+		t.Errorf("read %q, want %q", b, want)
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	m := newMuxer(t, MuxerOptions{BUID: "30142955-4440-4379-9208-0515165A1B2C"})
+	const buid = "30142955-4440-4379-9208-0515165A1B2C"
+	m := newMuxer(t, MuxerOptions{BUID: buid})
 	id := m.Attach(Attachment{UDID: testUDID, Open: openEcho})
 	ctx := testContext(t)
 	for name, c := range routes(t, m) {
 		t.Run(name, func(t *testing.T) {
-			if s, err := c.BUID(ctx); err != nil || s != "30142955-4440-4379-9208-0515165A1B2C" {
-				t.Errorf("BUID = %q, %v", s, err)
+			got, err := c.BUID(ctx)
+			if err != nil {
+				t.Errorf("BUID: %v", err)
+			}
+			if got != buid {
+				t.Errorf("BUID = %q, want %q", got, buid)
 			}
 			list, err := c.List(ctx)
-			if err != nil || len(list) != 1 || list[0].DeviceID != id || list[0].UDID != testUDID ||
-				list[0].ConnectionType != USB {
-				t.Errorf("List = %+v, %v", list, err)
+			if err != nil {
+				t.Errorf("List: %v", err)
+			}
+			want := []Entry{newEntry(Attachment{UDID: testUDID}, id)}
+			if !reflect.DeepEqual(list, want) {
+				t.Errorf("List = %+v, want %+v", list, want)
 			}
 			conn, err := c.Connect(ctx, id, echoPort)
 			if err != nil {
@@ -124,9 +149,7 @@ func TestRoutes(t *testing.T) {
 			if err := link.CloseWrite(conn); err != nil {
 				t.Fatal(err)
 			}
-			if b, err := io.ReadAll(conn); err != nil || string(b) != "HALF CLOSED" {
-				t.Errorf("echo = %q, %v", b, err)
-			}
+			wantRest(t, conn, "HALF CLOSED")
 			if _, err := c.Connect(ctx, id, 1); !errors.Is(err, ConnectionRefused) {
 				t.Errorf("Connect to a closed port = %v, want refused", err)
 			}
@@ -137,7 +160,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Some client fails without each of these properties.
+// A client needs each of these properties: libusbmuxd refuses the whole list if a
+// ConnectionType is unknown.
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -148,11 +172,16 @@ func TestProperties(t *testing.T) {
 	})
 	m.Attach(Attachment{UDID: "x", Network: true})
 	list, err := newClient(t, Options{Dial: pipeTo(m)}).List(testContext(t))
-	if err != nil || len(list) != 3 {
-		t.Fatalf("List = %v, %v", list, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if list[1].Address.String() != "fe80::1%4" || list[2].Address.String() != "127.0.0.1" {
-		t.Errorf("addresses %v and %v", list[1].Address, list[2].Address)
+	if len(list) != 3 {
+		t.Fatalf("List = %v, want three devices", list)
+	}
+	for i, want := range map[int]string{1: "fe80::1%4", 2: "127.0.0.1"} {
+		if got := list[i].Address.String(); got != want {
+			t.Errorf("the address of device %d is %s, want %s", list[i].DeviceID, got, want)
+		}
 	}
 	for i, e := range list {
 		e.Properties["NetworkAddress"], list[i].Address = nil, netip.Addr{}
@@ -190,13 +219,8 @@ func TestServiceBytesBehindConnect(t *testing.T) {
 	})
 	conn.Write(append(appendFrame(nil, f), "early"...))
 	link.CloseWrite(conn)
-	got, err := readFrame(conn, maxReply)
-	if r, _, ok, _ := decodeResult(got); err != nil || !ok || r != OK || got.tag != 9 {
-		t.Fatalf("result = %+v, %v", got, err)
-	}
-	if b, err := io.ReadAll(conn); err != nil || string(b) != "EARLY" {
-		t.Errorf("echo = %q, %v", b, err)
-	}
+	wantResult(t, mustReadFrame(t, conn), 9, OK)
+	wantRest(t, conn, "EARLY")
 }
 
 func plistBytes(tag uint32, d plist.Dict) []byte {
@@ -313,15 +337,16 @@ func TestRefusals(t *testing.T) {
 				f, err := readFrame(conn, maxReply)
 				r, _, ok, _ := decodeResult(f)
 				wantTag := binary.LittleEndian.Uint32(c.in[12:])
-				if err != nil || !ok {
-					t.Fatalf("answer %+v, %v; want a result", f, err)
+				if err != nil {
+					t.Fatalf("readFrame: %v", err)
+				}
+				if !ok {
+					t.Fatalf("the answer %+v is not a result", f)
 				}
 				if r != c.want {
 					t.Fatalf("result %d, want %d", r, c.want)
 				}
-				if f.version != c.version || f.tag != wantTag {
-					t.Fatalf("answer %+v; want version %d and tag %d", f, c.version, wantTag)
-				}
+				wantHead(t, f, c.version, f.message, wantTag)
 				conn.Write(ask("MessageType", "ReadBUID"))
 				_, err = readFrame(conn, maxReply)
 				if c.closes != (err == io.EOF) {
@@ -351,12 +376,7 @@ func TestTags(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%d %s: %v", i, name, err)
 			}
-			if f.tag != tag {
-				t.Fatalf("%d %s: tag %d, want %d", i, name, f.tag, tag)
-			}
-			if f.version != 1 || f.message != 8 {
-				t.Fatalf("%d %s: %+v, want a property list", i, name, f)
-			}
+			wantHead(t, f, versionPlist, msgPlist, tag)
 		}
 	}
 }
@@ -371,8 +391,11 @@ func TestBinaryDialect(t *testing.T) {
 	conn.Write(binaryBytes(msgConnect, 7, appendConnect(nil, connectRequest{1, echoPort})...))
 	want := binaryBytes(msgResult, 7, 0, 0, 0, 0)
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("CONNECT = % x, %v; want % x", got, err, want)
+	if _, err := io.ReadFull(conn, got); err != nil {
+		t.Fatalf("CONNECT: %v", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("CONNECT = % x, want % x", got, want)
 	}
 	io.WriteString(conn, "x")
 	link.CloseWrite(conn)
@@ -383,12 +406,11 @@ func TestBinaryDialect(t *testing.T) {
 	listener, _ := pipeTo(m)(nil)
 	defer listener.Close()
 	listener.Write(binaryBytes(msgListen, 8))
-	f1, _ := readFrame(listener, maxReply)
-	f2, err := readFrame(listener, maxReply)
-	ev, _, _ := decodeEvent(f2)
-	if err != nil || f1.message != msgResult || f1.tag != 8 || f2.message != msgDeviceAdd ||
-		f2.version != 0 || ev.Entry.UDID != testUDID {
-		t.Errorf("LISTEN = %+v, %+v, %v", f1, f2, err)
+	wantHead(t, mustReadFrame(t, listener), versionBinary, msgResult, 8)
+	f := mustReadFrame(t, listener)
+	wantHead(t, f, versionBinary, msgDeviceAdd, 0)
+	if ev, _, _ := decodeEvent(f); ev.Entry.UDID != testUDID {
+		t.Errorf("LISTEN: the event is of %q, want %q", ev.Entry.UDID, testUDID)
 	}
 
 	both, _ := pipeTo(m)(nil)
@@ -396,65 +418,7 @@ func TestBinaryDialect(t *testing.T) {
 	both.Write(ask("MessageType", "ReadBUID"))
 	readFrame(both, maxReply)
 	both.Write(binaryBytes(99, 3))
-	if f, err := readFrame(both, maxReply); err != nil || f.version != 1 || f.message != msgPlist {
-		t.Errorf("binary request after a property list: %+v, %v", f, err)
-	}
-}
-
-func TestPairRecords(t *testing.T) {
-	t.Parallel()
-	m := newMuxer(t, MuxerOptions{})
-	c := newClient(t, Options{Dial: pipeTo(m)})
-	ctx := testContext(t)
-	if _, err := c.ReadPairRecord(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("ReadPairRecord = %v, want not exist", err)
-	}
-	record := plist.Dict{"HostID": "H", "EscrowBag": []byte{0, 1, 2}, "Other": int64(7)}
-	sent, _ := plist.Encode(record, plist.Binary)
-	if err := c.SavePairRecord(ctx, testUDID, 0, sent); err != nil {
-		t.Fatal(err)
-	}
-	b, err := c.ReadPairRecord(ctx, testUDID)
-	if err != nil || !bytes.HasPrefix(b, []byte("<?xml")) {
-		t.Errorf("ReadPairRecord = %.20q, %v; want XML", b, err)
-	}
-	if d, err := plist.DecodeDict(b); err != nil || !reflect.DeepEqual(d, record) {
-		t.Errorf("record = %v, %v; want %v", d, err, record)
-	}
-	if err := c.DeletePairRecord(ctx, testUDID); err != nil {
-		t.Error(err)
-	}
-	if err := c.DeletePairRecord(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("second DeletePairRecord = %v, want not exist", err)
-	}
-}
-
-// brokenRecords is a store that fails as a folder would.
-type brokenRecords struct{ err error }
-
-func (r brokenRecords) Read(string) ([]byte, error) { return nil, r.err }
-func (r brokenRecords) Write(string, []byte) error  { return r.err }
-func (r brokenRecords) Delete(string) error         { return r.err }
-
-func TestRecordStoreFailures(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	for _, c := range []struct {
-		err  error
-		want Result
-	}{{fs.ErrPermission, noPermission}, {errors.New("disk on fire"), ioFailure}} {
-		m := newMuxer(t, MuxerOptions{Records: brokenRecords{c.err}})
-		client := newClient(t, Options{Dial: pipeTo(m)})
-		_, err := client.ReadPairRecord(ctx, "x")
-		for _, err := range []error{
-			err, client.SavePairRecord(ctx, "x", 0, []byte("<plist><dict/></plist>")),
-			client.DeletePairRecord(ctx, "x"),
-		} {
-			if !errors.Is(err, c.want) {
-				t.Errorf("%v, want %v", err, c.want)
-			}
-		}
-	}
+	wantHead(t, mustReadFrame(t, both), versionPlist, msgPlist, 3)
 }
 
 func TestDetachEndsPipes(t *testing.T) {
@@ -507,8 +471,12 @@ func TestClientGoneBeforeResult(t *testing.T) {
 		}})
 	go m.ServeConn(context.Background(), there)
 	here.Write(ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(1)))
-	if err := <-done; !errors.Is(err, net.ErrClosed) || !errors.Is(err, context.Canceled) {
-		t.Errorf("service saw %v", err)
+	err := <-done
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the service saw %v, want net.ErrClosed", err)
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("the service saw %v, want context.Canceled too", err)
 	}
 }
 
@@ -525,10 +493,7 @@ func TestRefusalSurvivesUnreadBytes(t *testing.T) {
 	long := make([]byte, 64<<10)
 	binary.LittleEndian.PutUint32(long, 1<<30)
 	conn.Write(long)
-	f, err := readFrame(conn, maxReply)
-	if r, _, _, _ := decodeResult(f); err != nil || r != BadCommand {
-		t.Fatalf("answer = %+v, %v", f, err)
-	}
+	wantResult(t, mustReadFrame(t, conn), 0, BadCommand)
 	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("then %v, want EOF", err)
 	}

@@ -35,9 +35,12 @@ func TestConcurrentConnects(t *testing.T) {
 					text := strings.Repeat(fmt.Sprintf("connection %d;", i), 1000)
 					io.WriteString(conn, text)
 					link.CloseWrite(conn)
-					if b, err := io.ReadAll(conn); err != nil ||
-						string(b) != strings.ToUpper(text) {
-						t.Errorf("connection %d: %d bytes, %v", i, len(b), err)
+					b, err := io.ReadAll(conn)
+					if err != nil {
+						t.Errorf("connection %d: %v", i, err)
+					}
+					if string(b) != strings.ToUpper(text) {
+						t.Errorf("connection %d: %d wrong bytes, want %d", i, len(b), len(text))
 					}
 				})
 			}
@@ -90,7 +93,7 @@ type nopListener struct{ net.Listener }
 
 func (nopListener) Close() error { return nil }
 
-// The same over real sockets, with many clients and both ways to end Serve.
+// TestServeLeavesNothing uses real sockets, many clients and both ways to end Serve.
 func TestServeLeavesNothing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, network := range []string{"unix", "tcp"} {
@@ -144,7 +147,7 @@ func TestServeLeavesNothing(t *testing.T) {
 	}
 }
 
-// failingListener accepts after some failures.
+// failingListener fails with one error after the other.
 type failingListener struct {
 	errs  []error
 	calls int
@@ -170,8 +173,11 @@ func TestServeOutlivesTemporaryErrors(t *testing.T) {
 		final := errors.New("final")
 		temporary := tooManyFiles{errors.New("too many open files")}
 		l := &failingListener{errs: []error{temporary, temporary, temporary, final}}
-		if err := m.Serve(context.Background(), l); !errors.Is(err, final) || l.calls != 4 {
-			t.Errorf("Serve = %v after %d calls", err, l.calls)
+		if err := m.Serve(context.Background(), l); !errors.Is(err, final) {
+			t.Errorf("Serve = %v, want %v", err, final)
+		}
+		if l.calls != 4 {
+			t.Errorf("Serve accepts %d times, want 4", l.calls)
 		}
 	})
 }

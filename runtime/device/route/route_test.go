@@ -1,13 +1,14 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 )
 
-// Routes as devices have them.
+// These are routes that devices have.
 var (
 	cable   = Known{"usb", Muxer, "usb usbmux"}
 	air     = Known{"wifi", Muxer, "wifi usbmux"}
@@ -182,7 +183,7 @@ func TestCompareVersions(t *testing.T) {
 		want int
 	}{{"17", "17.0.0", 0}, {"17.10", "17.9", 1}, {"9.3.5", "10", -1}, {"16.7.2", "16.7.11", -1}} {
 		got := CompareVersions(c.a, c.b)
-		if got > 0 != (c.want > 0) || got < 0 != (c.want < 0) {
+		if cmp.Compare(got, 0) != c.want {
 			t.Errorf("CompareVersions(%s, %s) = %d, want the sign of %d", c.a, c.b, got, c.want)
 		}
 	}

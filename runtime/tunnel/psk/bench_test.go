@@ -76,11 +76,7 @@ func BenchmarkHandshake(b *testing.B) {
 	b.ReportAllocs()
 	for range b.N {
 		x, y := link.Pipe()
-		c, s, cerr, serr := meet(b.Context(), x, y, &Config{Key: testKey()},
-			&Config{Key: testKey()})
-		if cerr != nil || serr != nil {
-			b.Fatal(cerr, serr)
-		}
+		c, s := mustMeet(b, x, y, &Config{Key: testKey()}, &Config{Key: testKey()})
 		c.Close()
 		s.Close()
 	}

@@ -31,22 +31,23 @@ func (c *counted) count() int {
 	return c.writes
 }
 
-// Records that are kept leave in one write, are still one for each Write, and
-// are never more than maxCorked bytes.
+// Records that are kept must be sent in one write, with one record for each Write. No more
+// than maxCorked bytes may be kept.
 func TestCork(t *testing.T) {
 	t.Parallel()
 	x, b := link.Pipe()
 	a := &counted{Conn: x}
-	c, s, cerr, serr := meet(t.Context(), a, b, &Config{Key: testKey()}, &Config{Key: testKey()})
-	if cerr != nil || serr != nil {
-		t.Fatalf("client %v, server %v", cerr, serr)
-	}
+	c, s := mustMeet(t, a, b, &Config{Key: testKey()}, &Config{Key: testKey()})
 	defer s.Close()
 	before := a.count()
 	c.Cork()
 	for n := range 5 {
-		if n, err := c.Write(bytes.Repeat([]byte{byte(n)}, 1000+n)); err != nil || n < 1000 {
-			t.Fatalf("Write = %d, %v", n, err)
+		wrote, err := c.Write(bytes.Repeat([]byte{byte(n)}, 1000+n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrote != 1000+n {
+			t.Fatalf("Write = %d, want %d", wrote, 1000+n)
 		}
 	}
 	if n := a.count() - before; n != 0 {
@@ -61,13 +62,20 @@ func TestCork(t *testing.T) {
 	buf := make([]byte, maxPlain)
 	for n := range 5 {
 		// One Read returns one record.
-		if got, err := s.Read(buf); got != 1000+n || err != nil || buf[0] != byte(n) {
-			t.Errorf("record %d: %d bytes, %v", n, got, err)
+		got, err := s.Read(buf)
+		if err != nil {
+			t.Errorf("record %d: %v", n, err)
+		}
+		if want := bytes.Repeat([]byte{byte(n)}, 1000+n); !bytes.Equal(buf[:got], want) {
+			t.Errorf("record %d: %d bytes, want %d of %d", n, got, len(want), n)
 		}
 	}
 	before = a.count()
-	if err := c.Uncork(); err != nil || a.count() != before {
-		t.Errorf("Uncork of nothing: %v, %d writes", err, a.count()-before)
+	if err := c.Uncork(); err != nil {
+		t.Errorf("Uncork of nothing: %v", err)
+	}
+	if n := a.count() - before; n != 0 {
+		t.Errorf("Uncork of nothing: %d writes", n)
 	}
 	c.Cork()
 	go c.Write(make([]byte, 2*maxCorked))
@@ -76,16 +84,15 @@ func TestCork(t *testing.T) {
 	}
 }
 
-// What is kept is sent before the last words, and fails when there is nobody.
+// Records that are kept must be sent before the connection closes. If there is no peer,
+// Uncork must fail.
 func TestCorkClose(t *testing.T) {
 	t.Parallel()
 	c, s := pair(t, &Config{Key: testKey()}, &Config{Key: testKey()})
 	c.Cork()
 	c.Write([]byte("last words"))
 	c.Close()
-	if got, err := io.ReadAll(s); string(got) != "last words" || err != nil {
-		t.Errorf("%q, %v", got, err)
-	}
+	wantRest(t, s, "last words")
 	if err := c.Uncork(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Uncork after Close: %v", err)
 	}
@@ -95,8 +102,10 @@ func TestCorkClose(t *testing.T) {
 	s.Close()
 	c.conn.Close()
 	var e *Error
-	if err := c.Uncork(); !errors.As(err, &e) || e.Op != "write" {
-		t.Errorf("Uncork without a connection: %v", err)
+	if err := c.Uncork(); !errors.As(err, &e) {
+		t.Errorf("Uncork without a connection: %v (%T), want an *Error", err, err)
+	} else if e.Op != "write" {
+		t.Errorf("Uncork without a connection: the operation of %v is %q, want write", err, e.Op)
 	}
 	if _, err := c.Write([]byte("x")); !errors.As(err, &e) {
 		t.Errorf("Write after that: %v", err)

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// tool returns the path of a program, or ends the test when it is not there:
-// CI must have it.
+// tool returns the path of a program. Without it the test is skipped, or fails in CI.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -35,7 +34,7 @@ var opensslNames = map[Suite]string{
 	AES128CBCSHA:    "PSK-AES128-CBC-SHA",
 }
 
-// openssl starts a program that the end of the test ends.
+// openssl starts openssl, which is killed at the end of the test.
 func openssl(t *testing.T, stdin io.Reader, args ...string) (*exec.Cmd, io.Reader, *bytes.Buffer) {
 	t.Helper()
 	path := tool(t, "openssl")
@@ -92,8 +91,11 @@ func TestOpenSSLClient(t *testing.T) {
 			served := make(chan error, 1)
 			go func() { served <- echo(t.Context(), l, len(data), c.want) }()
 			got, err := io.ReadAll(out)
-			if err != nil || !bytes.Equal(got, data) {
-				t.Errorf("s_client read %d bytes, %v", len(got), err)
+			if err != nil {
+				t.Errorf("s_client: %v", err)
+			}
+			if !bytes.Equal(got, data) {
+				t.Errorf("s_client read %d bytes that are not the %d sent", len(got), len(data))
 			}
 			if err := <-served; err != nil {
 				t.Error(err)
@@ -167,8 +169,11 @@ func TestOpenSSLClientRefused(t *testing.T) {
 				t.Error("the handshake succeeded")
 			}
 			io.Copy(io.Discard, out)
-			if err := cmd.Wait(); err == nil || !strings.Contains(stderr.String(), c.alert) {
-				t.Errorf("s_client: %v\n%s\nwant %q", err, stderr, c.alert)
+			if err := cmd.Wait(); err == nil {
+				t.Error("s_client ends without an error")
+			}
+			if !strings.Contains(stderr.String(), c.alert) {
+				t.Errorf("s_client reports\n%s\nwant %q", stderr, c.alert)
 			}
 		})
 	}
@@ -212,9 +217,12 @@ func TestOpenSSLServer(t *testing.T) {
 				if _, err := conn.Write([]byte(strings.Repeat("a", n) + "b\n")); err != nil {
 					t.Fatal(err)
 				}
-				if line, err := r.ReadString('\n'); err != nil ||
-					line != "b"+strings.Repeat("a", n)+"\n" {
-					t.Fatalf("%d: answer of %d bytes, %v", n, len(line), err)
+				line, err := r.ReadString('\n')
+				if err != nil {
+					t.Fatalf("line of %d bytes: %v", n, err)
+				}
+				if want := "b" + strings.Repeat("a", n) + "\n"; line != want {
+					t.Fatalf("line of %d bytes: the answer has %d bytes or others", n, len(line))
 				}
 			}
 		})
@@ -228,9 +236,11 @@ func TestOpenSSLServerRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Client(t.Context(), raw, &Config{Key: []byte("wrong")}); err == nil || c != nil {
-		t.Errorf("with the wrong key: %v", err)
+	c, err := Client(t.Context(), raw, &Config{Key: []byte("wrong")})
+	if err == nil {
+		t.Error("the handshake with the wrong key succeeds")
 	}
+	wantNoConn(t, "with the wrong key", c)
 }
 
 // opensslServer starts s_server and returns where it listens.

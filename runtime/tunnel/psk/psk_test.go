@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,17 +41,15 @@ func TestKeySchedule(t *testing.T) {
 	fill := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 	s := suiteByID(AES256GCMSHA384)
 	master := s.masterSecret(fill(0x11), fill(0x22), fill(0x33))
-	if want := unhex(t,
-		"e457b2f38a9bac9d23338cf6318fd9fbf902042b28bac0ac1964923da0ac5add6adfd59575ca46ec525c8e9b25acd370"); !bytes.Equal(
-		master, want,
-	) {
+	want := unhex(t,
+		"e457b2f38a9bac9d23338cf6318fd9fbf902042b28bac0ac1964923da0ac5add6adfd59575ca46ec525c8e9b25acd370")
+	if !bytes.Equal(master, want) {
 		t.Errorf("master secret = %x, want %x", master, want)
 	}
 	block := s.keyBlock(master, fill(0x22), fill(0x33))
-	if want := unhex(t,
-		"ae561aadd5c354ece6ece1d43a8cfbce42f8b4a0ab8abc05f23491aff0c4513c2f190dd522b5298a072b8cc243d0d9d5498fabacce4085a0b4571ac24c5ba0e115792cba844087f6"); !bytes.Equal(
-		block, want,
-	) {
+	want = unhex(t,
+		"ae561aadd5c354ece6ece1d43a8cfbce42f8b4a0ab8abc05f23491aff0c4513c2f190dd522b5298a072b8cc243d0d9d5498fabacce4085a0b4571ac24c5ba0e115792cba844087f6")
+	if !bytes.Equal(block, want) {
 		t.Errorf("key block = %x, want %x", block, want)
 	}
 }
@@ -59,14 +58,44 @@ func TestKeySchedule(t *testing.T) {
 func pair(t testing.TB, client, server *Config) (*Conn, *Conn) {
 	t.Helper()
 	a, b := link.Pipe()
-	c, s, cerr, serr := meet(t.Context(), a, b, client, server)
-	if cerr != nil || serr != nil {
-		t.Fatalf("client %v, server %v", cerr, serr)
-	}
+	c, s := mustMeet(t, a, b, client, server)
 	t.Cleanup(func() { c.Close(); s.Close() })
 	return c, s
 }
 
+// mustMeet returns both ends of a handshake over a and b.
+func mustMeet(t testing.TB, a, b net.Conn, client, server *Config) (c, s *Conn) {
+	t.Helper()
+	c, s, cerr, serr := meet(t.Context(), a, b, client, server)
+	if cerr != nil {
+		t.Fatalf("client: %v (server: %v)", cerr, serr)
+	}
+	if serr != nil {
+		t.Fatalf("server: %v", serr)
+	}
+	return c, s
+}
+
+// wantAlert checks that err is an Error with this alert.
+func wantAlert(t testing.TB, what string, err error, want Alert) {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %v (%T), want an *Error", what, err, err)
+	} else if e.Alert != want {
+		t.Errorf("%s: the alert of %v is %v, want %v", what, err, e.Alert, want)
+	}
+}
+
+// wantNoConn checks that a failed handshake returned no connection.
+func wantNoConn(t testing.TB, what string, c *Conn) {
+	t.Helper()
+	if c != nil {
+		t.Errorf("%s: a connection is returned with the error", what)
+	}
+}
+
+// meet is mustMeet for handshakes that may fail.
 func meet(
 	ctx context.Context, a, b net.Conn, client, server *Config,
 ) (c, s *Conn, cerr, serr error) {
@@ -89,9 +118,14 @@ func TestBothSides(t *testing.T) {
 				key := bytes.Repeat([]byte{7}, size)
 				c, s := pair(t, &Config{Key: key, Identity: "com.example", Suites: []Suite{suite}},
 					&Config{Key: key})
-				if c.Suite() != suite || s.Suite() != suite || s.Identity() != "com.example" ||
-					c.Identity() != "com.example" {
-					t.Errorf("suites %v and %v, identity %q", c.Suite(), s.Suite(), s.Identity())
+				for side, conn := range map[string]*Conn{"client": c, "server": s} {
+					if conn.Suite() != suite {
+						t.Errorf("the suite of the %s is %v, want %v", side, conn.Suite(), suite)
+					}
+					if conn.Identity() != "com.example" {
+						t.Errorf("the identity of the %s is %q, want com.example", side,
+							conn.Identity())
+					}
 				}
 				for _, n := range []int{
 					0, 1, 15, 16, 255, 4096, maxPlain - 1, maxPlain, maxPlain + 1, 200_000,
@@ -117,15 +151,18 @@ func exchange(t *testing.T, from, to net.Conn, n int) {
 		done <- err
 	}()
 	got := make([]byte, n)
-	if _, err := io.ReadFull(to, got); err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("%d bytes: read %d, %v", n, len(got), err)
+	if read, err := io.ReadFull(to, got); err != nil {
+		t.Fatalf("read %d of %d bytes: %v", read, n, err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("the %d bytes that arrive are not those that were sent", n)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 }
 
-// countedWrites notes the size of each write.
+// countedWrites records the size of each write.
 type countedWrites struct {
 	net.Conn
 	sizes []int
@@ -140,11 +177,7 @@ func TestOneRecordOneWrite(t *testing.T) {
 	t.Parallel()
 	a, b := link.Pipe()
 	counted := &countedWrites{Conn: a}
-	c, s, cerr, serr := meet(t.Context(), counted, b, &Config{Key: testKey()},
-		&Config{Key: testKey()})
-	if cerr != nil || serr != nil {
-		t.Fatal(cerr, serr)
-	}
+	c, s := mustMeet(t, counted, b, &Config{Key: testKey()}, &Config{Key: testKey()})
 	defer s.Close()
 	defer c.Close()
 	if len(counted.sizes) != 2 {
@@ -152,9 +185,9 @@ func TestOneRecordOneWrite(t *testing.T) {
 	}
 	counted.sizes = nil
 	exchange(t, c, s, 16000)
-	if want := 16000 + recordHeader + explicitNonce + 16; len(counted.sizes) != 1 ||
-		counted.sizes[0] != want {
-		t.Errorf("a packet of 16000 bytes took writes of %v bytes, want %d", counted.sizes, want)
+	want := []int{16000 + recordHeader + explicitNonce + 16}
+	if !slices.Equal(counted.sizes, want) {
+		t.Errorf("a packet of 16000 bytes took writes of %v bytes, want %v", counted.sizes, want)
 	}
 }
 
@@ -194,13 +227,13 @@ func TestRefusedHandshakes(t *testing.T) {
 			t.Parallel()
 			a, b := link.Pipe()
 			cc, s, cerr, serr := meet(t.Context(), a, b, &c.client, &c.server)
-			var ce, se *Error
+			wantNoConn(t, "client", cc)
+			wantNoConn(t, "server", s)
+			wantAlert(t, "client", cerr, c.calert)
+			wantAlert(t, "server", serr, c.salert)
 			var remote RemoteAlert
-			if cc != nil || s != nil || !errors.As(cerr, &ce) || !errors.As(serr, &se) {
-				t.Fatalf("client %v, %v; server %v, %v", cc, cerr, s, serr)
-			}
-			if ce.Alert != c.calert || se.Alert != c.salert || !errors.As(cerr, &remote) {
-				t.Errorf("client %v (%v), server %v (%v)", cerr, ce.Alert, serr, se.Alert)
+			if !errors.As(cerr, &remote) {
+				t.Errorf("client: %v has no RemoteAlert", cerr)
 			}
 			if c.cause != nil && !errors.Is(serr, c.cause) {
 				t.Errorf("server: %v, want %v", serr, c.cause)
@@ -228,8 +261,10 @@ func TestConfigRefusals(t *testing.T) {
 		} {
 			a, _ := link.Pipe()
 			var e *Error
-			if conn, err := side(t.Context(), a, &c); conn != nil || !errors.As(err, &e) {
-				t.Errorf("%s: %v, %v", name, conn, err)
+			conn, err := side(t.Context(), a, &c)
+			wantNoConn(t, name, conn)
+			if !errors.As(err, &e) {
+				t.Errorf("%s: %v (%T), want an *Error", name, err, err)
 			}
 			if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s: connection is open: %v", name, err)
@@ -244,16 +279,31 @@ func TestKeyIsNotPrinted(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c)
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c)
-	hexed := hex.EncodeToString(c.Key)
+	secrets := []string{"swordfish", hex.EncodeToString(c.Key), "115 119", "c3dvcmRm"}
 	for _, s := range []string{
 		fmt.Sprint(c), fmt.Sprintf("%+v", *c), fmt.Sprintf("%#v", c), fmt.Sprintf("%x", c),
 		fmt.Sprintf("%d", *c), log.String(),
 	} {
-		if strings.Contains(s, "swordfish") || strings.Contains(s, hexed) ||
-			strings.Contains(s, "115 119") || strings.Contains(s, "c3dvcmRm") ||
-			!strings.Contains(s, "me") {
-			t.Errorf("printed as %q", s)
+		for _, secret := range secrets {
+			if strings.Contains(s, secret) {
+				t.Errorf("printed as %q, which has the key as %q", s, secret)
+			}
 		}
+		if !strings.Contains(s, "me") {
+			t.Errorf("printed as %q without the identity", s)
+		}
+	}
+}
+
+// wantRest checks the bytes up to the end of the connection.
+func wantRest(t *testing.T, c *Conn, want string) {
+	t.Helper()
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if string(b) != want {
+		t.Errorf("read %q, want %q", b, want)
 	}
 }
 
@@ -271,17 +321,19 @@ func TestCloseNotify(t *testing.T) {
 	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("write after CloseWrite: %v", err)
 	}
-	if b, err := io.ReadAll(s); err != nil || string(b) != "last" {
-		t.Errorf("read %q, %v", b, err)
-	}
-	exchange(t, s, c, 100) // the other direction goes on
+	wantRest(t, s, "last")
+	exchange(t, s, c, 100) // the other direction still works
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Errorf("read after close_notify: %d, %v", n, err)
+	n, err := c.Read(make([]byte, 1))
+	if err != io.EOF {
+		t.Errorf("read after close_notify: %v, want EOF", err)
+	}
+	if n != 0 {
+		t.Errorf("read after close_notify: %d bytes", n)
 	}
 	if _, err := s.Write(nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("empty write after Close: %v", err)
@@ -310,17 +362,26 @@ func TestDeadlines(t *testing.T) {
 		s.SetReadDeadline(time.Now().Add(time.Second))
 		_, err := s.Read(make([]byte, 1))
 		var ne net.Error
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
-			t.Errorf("read past its deadline: %v", err)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read past its deadline: %v, want os.ErrDeadlineExceeded", err)
+		}
+		if !errors.As(err, &ne) || !ne.Timeout() {
+			t.Errorf("read past its deadline: %v is not a timeout", err)
 		}
 		s.SetReadDeadline(time.Time{})
 		exchange(t, c, s, 1000) // a read that timed out has lost nothing
 
 		c.SetWriteDeadline(time.Now().Add(time.Second))
 		big := make([]byte, 1<<20)
-		if n, err := c.Write(big); !errors.Is(err, os.ErrDeadlineExceeded) || n%maxPlain != 0 ||
-			n == len(big) {
-			t.Errorf("write past its deadline: %d, %v", n, err)
+		n, err := c.Write(big)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("write past its deadline: %v, want os.ErrDeadlineExceeded", err)
+		}
+		if n%maxPlain != 0 {
+			t.Errorf("write past its deadline: %d bytes, want whole records of %d", n, maxPlain)
+		}
+		if n == len(big) {
+			t.Error("write past its deadline: everything is written")
 		}
 		c.SetWriteDeadline(time.Time{})
 		if _, err := c.Write([]byte("x")); err == nil {
@@ -359,8 +420,7 @@ func TestHandshakeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A Close that meets a stuck Write ends it; nothing is left running, else the
-// bubble would not end.
+// A Close must end a Write that waits. The bubble fails its test if a goroutine is left.
 func TestCloseEndsEverything(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

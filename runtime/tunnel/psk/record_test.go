@@ -3,6 +3,7 @@ package psk
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -33,8 +34,11 @@ func TestBentRecords(t *testing.T) {
 			raw.Close()
 			var e *Error
 			n, err := s.Read(make([]byte, 100))
-			if n != 0 || !errors.As(err, &e) {
-				t.Errorf("%v, byte %d bent: %d, %v", suite, i, n, err)
+			if n != 0 {
+				t.Errorf("%v, byte %d bent: %d bytes are read", suite, i, n)
+			}
+			if !errors.As(err, &e) {
+				t.Errorf("%v, byte %d bent: %v, want an *Error", suite, i, err)
 			}
 			if _, again := s.Read(make([]byte, 100)); !errors.As(again, &e) {
 				t.Errorf("%v, byte %d bent, second read: %v", suite, i, again)
@@ -55,14 +59,19 @@ func TestCutRecords(t *testing.T) {
 			if n == 0 {
 				want = io.EOF
 			}
-			if got, err := s.Read(make([]byte, 100)); got != 0 || !errors.Is(err, want) {
-				t.Errorf("%v, %d of %d bytes: %d, %v", suite, n, len(rec), got, err)
+			got, err := s.Read(make([]byte, 100))
+			if got != 0 {
+				t.Errorf("%v, %d of %d bytes: %d bytes are read", suite, n, len(rec), got)
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%v, %d of %d bytes: %v, want %v", suite, n, len(rec), err, want)
 			}
 		}
 	}
 }
 
-// Records that authenticate but must not be there, and the alerts they meet.
+// TestRefusedRecords sends records that are authentic but not allowed after the
+// handshake. Each must be refused with an alert.
 func TestRefusedRecords(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -81,10 +90,8 @@ func TestRefusedRecords(t *testing.T) {
 		for _, suite := range allSuites {
 			s, raw, rec := oneRecord(t, suite, c.typ, c.plain)
 			raw.Write(rec)
-			var e *Error
-			if _, err := s.Read(make([]byte, 100)); !errors.As(err, &e) || e.Alert != c.alert {
-				t.Errorf("%s, %v: %v", name, suite, err)
-			}
+			_, err := s.Read(make([]byte, 100))
+			wantAlert(t, fmt.Sprintf("%s, %v", name, suite), err, c.alert)
 			if _, err := s.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s, %v: write afterwards: %v", name, suite, err)
 			}
@@ -98,29 +105,34 @@ func TestReplayedRecord(t *testing.T) {
 		s, raw, rec := oneRecord(t, suite, recordData, []byte("once"))
 		raw.Write(append(rec, rec...))
 		b := make([]byte, 100)
-		if n, err := s.Read(b); err != nil || string(b[:n]) != "once" {
-			t.Fatalf("%v: %q, %v", suite, b[:n], err)
+		n, err := s.Read(b)
+		if err != nil {
+			t.Fatalf("%v: %v", suite, err)
 		}
-		var e *Error
-		if n, err := s.Read(b); n != 0 || !errors.As(err, &e) || e.Alert != AlertBadRecordMAC {
-			t.Errorf("%v: the same record again: %d, %v", suite, n, err)
+		if string(b[:n]) != "once" {
+			t.Fatalf("%v: read %q, want once", suite, b[:n])
 		}
+		n, err = s.Read(b)
+		if n != 0 {
+			t.Errorf("%v: the same record again: %d bytes are read", suite, n)
+		}
+		wantAlert(t, fmt.Sprintf("%v: the same record again", suite), err, AlertBadRecordMAC)
 	}
 }
 
 func TestAlerts(t *testing.T) {
 	t.Parallel()
-	// A fatal alert reaches the reader as what it is.
+	// A fatal alert must reach the reader.
 	s, raw, rec := oneRecord(t, AES256GCMSHA384, recordAlert,
 		[]byte{alertFatal, byte(AlertInternalError)})
 	raw.Write(rec)
-	var e *Error
+	_, err := s.Read(make([]byte, 1))
+	wantAlert(t, "fatal alert", err, AlertInternalError)
 	var remote RemoteAlert
-	if _, err := s.Read(make([]byte, 1)); !errors.As(err, &e) || !errors.As(err, &remote) ||
-		e.Alert != AlertInternalError {
-		t.Errorf("fatal alert: %v", err)
+	if !errors.As(err, &remote) {
+		t.Errorf("fatal alert: %v has no RemoteAlert", err)
 	}
-	// A user who cancels and empty records are passed over, but not for ever.
+	// The alert of a user who cancels and empty records are ignored, up to a limit.
 	c, s := pair(t, &Config{Key: testKey()}, &Config{Key: testKey()})
 	var burst []byte
 	for range maxIdleRecords {
@@ -132,18 +144,23 @@ func TestAlerts(t *testing.T) {
 	}
 	c.conn.Write(burst)
 	b := make([]byte, 10)
-	if n, err := s.Read(b); err != nil || n != 1 {
-		t.Fatalf("after empty records: %d, %v", n, err)
+	n, err := s.Read(b)
+	if err != nil {
+		t.Fatalf("after empty records: %v", err)
 	}
-	if _, err := s.Read(b); !errors.As(err, &e) || e.Alert != AlertUnexpectedMessage {
-		t.Errorf("nothing but warnings: %v", err)
+	if n != 1 {
+		t.Fatalf("after empty records: %d bytes, want 1", n)
 	}
-	if Alert(200).String() != "alert 200" || AlertDecryptError.String() != "decrypt error" {
-		t.Error("names of alerts")
+	_, err = s.Read(b)
+	wantAlert(t, "nothing but warnings", err, AlertUnexpectedMessage)
+	for a, want := range map[Alert]string{200: "alert 200", AlertDecryptError: "decrypt error"} {
+		if a.String() != want {
+			t.Errorf("the name of alert %d is %q, want %q", byte(a), a, want)
+		}
 	}
 }
 
-// Many paddings are legal, and only the legal ones.
+// TestCBCPadding checks that every legal padding is accepted and others are not.
 func TestCBCPadding(t *testing.T) {
 	t.Parallel()
 	for _, id := range []Suite{AES256CBCSHA384, AES128CBCSHA} {
@@ -156,8 +173,11 @@ func TestCBCPadding(t *testing.T) {
 		for n := range 70 {
 			plain := bytes.Repeat([]byte{byte(n)}, n)
 			got, err := open.open(3, recordData, seal.seal(nil, 3, recordData, plain))
-			if err != nil || !bytes.Equal(got, plain) {
-				t.Errorf("%v: %d bytes: %x, %v", id, n, got, err)
+			if err != nil {
+				t.Errorf("%v: %d bytes: %v", id, n, err)
+			}
+			if !bytes.Equal(got, plain) {
+				t.Errorf("%v: open = %x, want %x", id, got, plain)
 			}
 		}
 	}
@@ -175,13 +195,18 @@ func TestCBCPadding(t *testing.T) {
 		{append([]byte{1}, bytes.Repeat([]byte{255}, 256)...), 256, 1},
 		{append([]byte{254}, bytes.Repeat([]byte{255}, 255)...), 0, 0},
 	} {
-		if n, good := padding(c.text); n != c.n || good != c.good {
-			t.Errorf("padding(% x) = %d, %d; want %d, %d", c.text, n, good, c.n, c.good)
+		n, good := padding(c.text)
+		if n != c.n {
+			t.Errorf("padding(% x) has %d bytes, want %d", c.text, n, c.n)
+		}
+		if good != c.good {
+			t.Errorf("padding(% x) is good: %d, want %d", c.text, good, c.good)
 		}
 	}
 }
 
-// The server's end of a handshake with a client that sends raw bytes.
+// serverAgainst returns the server's error in a handshake with a client that sends these
+// bytes.
 func serverAgainst(t testing.TB, sent []byte) error {
 	t.Helper()
 	a, b := link.Pipe()
@@ -251,10 +276,7 @@ func TestRefusedHellos(t *testing.T) {
 		"rest":  {plainRecord(recordHandshake, extended(0, 0, 1)), AlertDecodeError},
 		"alert": {plainRecord(recordAlert, []byte{2, 80}), AlertInternalError},
 	} {
-		var e *Error
-		if err := serverAgainst(t, c.record); !errors.As(err, &e) || e.Alert != c.alert {
-			t.Errorf("%s: %v (%v), want %v", name, err, e.Alert, c.alert)
-		}
+		wantAlert(t, name, serverAgainst(t, c.record), c.alert)
 	}
 	for n := range hello {
 		record := plainRecord(recordHandshake, hello)
@@ -264,7 +286,7 @@ func TestRefusedHellos(t *testing.T) {
 	}
 }
 
-// A hello in many records is one hello.
+// A hello that is sent in many records must be accepted.
 func TestFragmentedHello(t *testing.T) {
 	t.Parallel()
 	a, b := link.Pipe()
@@ -278,21 +300,29 @@ func TestFragmentedHello(t *testing.T) {
 		t.Fatal(err)
 	}
 	reply, _ := io.ReadAll(a)
-	if len(reply) < recordHeader+messageHeader || reply[0] != recordHandshake ||
-		reply[5] != messageServerHello {
-		t.Fatalf("answer % x", reply)
+	if len(reply) < recordHeader+messageHeader {
+		t.Fatalf("the answer % x is too short", reply)
+	}
+	if reply[0] != recordHandshake {
+		t.Fatalf("the answer % x is not a handshake record", reply)
+	}
+	if reply[5] != messageServerHello {
+		t.Fatalf("the answer % x is not a server hello", reply)
 	}
 }
 
-// The server answers renegotiation_info if and only if the client asks.
+// The server must send renegotiation_info if and only if the client asks for it.
 func TestRenegotiationInfo(t *testing.T) {
 	t.Parallel()
 	random := make([]byte, 32)
-	with, without := appendServerHello(nil, random, suites[0],
-		true), appendServerHello(nil, random, suites[0], false)
-	if want := unhex(t, "0005ff01000100"); !bytes.HasSuffix(with, want) ||
-		len(with) != len(without)+len(want) {
-		t.Errorf("with % x, without % x", with, without)
+	with := appendServerHello(nil, random, suites[0], true)
+	without := appendServerHello(nil, random, suites[0], false)
+	extension := unhex(t, "0005ff01000100")
+	if !bytes.HasSuffix(with, extension) {
+		t.Errorf("the server hello % x does not end with % x", with, extension)
+	}
+	if got, want := len(with), len(without)+len(extension); got != want {
+		t.Errorf("the server hello with renegotiation_info has %d bytes, want %d", got, want)
 	}
 	for name, c := range map[string]struct {
 		suites []byte
@@ -307,13 +337,16 @@ func TestRenegotiationInfo(t *testing.T) {
 		b := append([]byte{3, 3}, random...)
 		b = append(b, 0, 0, byte(len(c.suites)))
 		b = append(append(append(b, c.suites...), 1, 0), c.ext...)
-		if h, err := parseClientHello(b); err != nil || h.renegotiation != c.want {
-			t.Errorf("%s: %+v, %v", name, h, err)
+		h, err := parseClientHello(b)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if h.renegotiation != c.want {
+			t.Errorf("%s: renegotiation %v, want %v", name, h.renegotiation, c.want)
 		}
 	}
 }
 
-// The client's end against a server that sends raw bytes.
+// TestRefusedServers connects a client to servers that send these bytes.
 func TestRefusedServers(t *testing.T) {
 	t.Parallel()
 	random := make([]byte, 32)
@@ -358,11 +391,8 @@ func TestRefusedServers(t *testing.T) {
 		a, b := link.Pipe()
 		b.Write(c.sent)
 		link.CloseWrite(b)
-		var e *Error
-		if _, err := Client(t.Context(), a, &Config{Key: testKey()}); !errors.As(err, &e) ||
-			e.Alert != c.alert {
-			t.Errorf("%s: %v (%v), want %v", name, err, e.Alert, c.alert)
-		}
+		_, err := Client(t.Context(), a, &Config{Key: testKey()})
+		wantAlert(t, name, err, c.alert)
 		b.Close()
 	}
 }
