@@ -101,7 +101,9 @@ func TestReadlineKeys(t *testing.T) {
 		}
 	}
 	on, off := strings.Count(k.out.String(), pasteOn), strings.Count(k.out.String(), PasteOff)
-	if on == 0 || on != off {
+	if on == 0 {
+		t.Error("bracketed paste was not switched on")
+	} else if on != off {
 		t.Errorf("bracketed paste was switched on %d times and off %d times", on, off)
 	}
 }

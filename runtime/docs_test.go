@@ -94,7 +94,9 @@ func TestReference(t *testing.T) {
 	}
 	for name, text := range pages {
 		b, err := os.ReadFile(filepath.Join(dir, name+".md"))
-		if err != nil || string(b) != text {
+		if err != nil {
+			t.Errorf("docs/reference/%s.md: %v", name, err)
+		} else if string(b) != text {
 			t.Errorf("docs/reference/%s.md is stale: run go generate ./...", name)
 		}
 	}

@@ -41,13 +41,16 @@ func TestParseType(t *testing.T) {
 		{"_" + strings.Repeat("a", 63) + "._tcp", ""},
 	} {
 		got, err := ParseType(c.in)
-		if got != c.want || (c.want == "") != errors.Is(err, ErrInvalid) {
-			t.Errorf("ParseType(%q) = %q, %v, want %q", c.in, got, err, c.want)
+		if got != c.want {
+			t.Errorf("ParseType(%q) = %q, want %q", c.in, got, c.want)
+		}
+		if (c.want == "") != errors.Is(err, ErrInvalid) {
+			t.Errorf("ParseType(%q) = %v, want an error: %v", c.in, err, c.want == "")
 		}
 	}
 }
 
-// The presentation forms are those that miekg/dns gives for these labels.
+// TestNames compares names with the presentation forms that miekg/dns returns.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -80,9 +83,11 @@ func TestNames(t *testing.T) {
 	if got := formatName("a@b.c\\\xff", "_tcp"); got != `a\064b\046c\092\255._tcp.` {
 		t.Errorf("formatName = %s", got)
 	}
-	if nameKey([]string{"aB", "Ä"}) != nameKey([]string{"Ab", "Ä"}) ||
-		nameKey([]string{"a", "b"}) == nameKey([]string{"a.b"}) {
-		t.Error("nameKey compares names wrongly")
+	if nameKey([]string{"aB", "Ä"}) != nameKey([]string{"Ab", "Ä"}) {
+		t.Error("nameKey differs for names that differ only in case")
+	}
+	if nameKey([]string{"a", "b"}) == nameKey([]string{"a.b"}) {
+		t.Error("nameKey is the same for two labels and for one label with a dot")
 	}
 	if labels, _ := parseName(metaQuery); nameKey(labels) != metaKey {
 		t.Errorf("metaKey = %q, want %q", metaKey, nameKey(labels))
@@ -142,8 +147,10 @@ func TestText(t *testing.T) {
 		{map[string]string{"ä": "x"}, nil},
 		{map[string]string{"a": long, "b": long, "c": long, "d": long}, nil},
 	} {
-		if got, ok := formatText(c.text); !slices.Equal(got, c.want) || ok != (c.want != nil) {
-			t.Errorf("formatText(%q) = %q, %v, want %q", c.text, got, ok, c.want)
+		if got, ok := formatText(c.text); !slices.Equal(got, c.want) {
+			t.Errorf("formatText(%q) = %q, want %q", c.text, got, c.want)
+		} else if ok != (c.want != nil) {
+			t.Errorf("formatText(%q) reports %v, want %v", c.text, ok, c.want != nil)
 		}
 	}
 }
@@ -191,8 +198,12 @@ func TestMobdev2Name(t *testing.T) {
 		{"", 0, ""},
 	} {
 		got, err := Mobdev2Name(c.mac, c.version)
-		if got != c.want || (c.want == "") != errors.Is(err, ErrInvalid) {
-			t.Errorf("Mobdev2Name(%q, %d) = %q, %v, want %q", c.mac, c.version, got, err, c.want)
+		if got != c.want {
+			t.Errorf("Mobdev2Name(%q, %d) = %q, want %q", c.mac, c.version, got, c.want)
+		}
+		if (c.want == "") != errors.Is(err, ErrInvalid) {
+			t.Errorf("Mobdev2Name(%q, %d) = %v, want an error: %v", c.mac, c.version, err,
+				c.want == "")
 		}
 	}
 	for _, c := range []struct {
@@ -217,14 +228,19 @@ func TestMobdev2Name(t *testing.T) {
 	} {
 		i := Instance{Name: c.name, Type: c.kind}
 		version, ok := i.SupportsRP()
-		if mac := i.MAC(); mac != c.mac || version != c.version || ok != c.ok {
-			t.Errorf("%q has MAC %q, SupportsRP %d, %v, want %q, %d, %v", c.name, mac, version, ok,
-				c.mac, c.version, c.ok)
+		if mac := i.MAC(); mac != c.mac {
+			t.Errorf("%q has MAC %q, want %q", c.name, mac, c.mac)
+		}
+		if version != c.version {
+			t.Errorf("%q has the version %d, want %d", c.name, version, c.version)
+		}
+		if ok != c.ok {
+			t.Errorf("%q supports remote pairing: %v, want %v", c.name, ok, c.ok)
 		}
 	}
 }
 
-// The vector is that of the public unit tests of clients of this protocol.
+// The vector is used by the public unit tests of clients of this protocol.
 func TestAuthTag(t *testing.T) {
 	t.Parallel()
 	const host = "00112233-4455-6677-8899-AABBCCDDEEFF"
@@ -300,8 +316,11 @@ func TestStatic(t *testing.T) {
 		{Query{Type: ManualPairing}, nil},
 	} {
 		got, err := s.Browse(t.Context(), c.q)
-		if !reflect.DeepEqual(got, c.want) || err != nil {
-			t.Errorf("Browse(%+v) = %+v, %v, want %+v", c.q, got, err, c.want)
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("Browse(%+v) = %+v, want %+v", c.q, got, c.want)
+		}
+		if err != nil {
+			t.Errorf("Browse(%+v): %v", c.q, err)
 		}
 	}
 	got, _ := s.Browse(t.Context(), Query{Type: Remoted, Interfaces: []string{"en1"}})
@@ -311,9 +330,10 @@ func TestStatic(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got, err := s.Browse(ctx, Query{Type: Remoted}); !errors.Is(err, context.Canceled) ||
-		got != nil {
-		t.Errorf("Browse after the end = %v, %v", got, err)
+	if got, err := s.Browse(ctx, Query{Type: Remoted}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Browse after the end = %v, want %v", err, context.Canceled)
+	} else if got != nil {
+		t.Errorf("Browse after the end returns %v", got)
 	}
 }
 

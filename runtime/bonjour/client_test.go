@@ -44,7 +44,7 @@ type radio struct {
 	air   *air
 }
 
-// air is what the radios of a browse share.
+// air is the medium that all radios of a browse share.
 type air struct {
 	mu    sync.Mutex
 	asked []string
@@ -171,8 +171,11 @@ func TestSchedule(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, m := newAir(nothing)
 				got, err := m.Browse(t.Context(), c.q)
-				if len(got) != 0 || err != nil {
-					t.Errorf("Browse = %v, %v", got, err)
+				if len(got) != 0 {
+					t.Errorf("Browse = %v, want nothing", got)
+				}
+				if err != nil {
+					t.Errorf("Browse: %v", err)
 				}
 				if took := time.Since(a.start); took != c.took {
 					t.Errorf("Browse took %v, want %v", took, c.took)
@@ -198,7 +201,7 @@ const plainName = "5c:52:84:0a:1b:2c@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24"
 
 type heardAnswers = map[string][]packet // by interface and family
 
-// found is the phone as a browse returns it.
+// found is the instance that a browse returns for the phone.
 func found(on, sender string, all ...string) Instance {
 	s := netip.MustParseAddr(sender)
 	if s.Is6() {
@@ -278,15 +281,19 @@ func TestBrowse(t *testing.T) {
 					return c.answers[name+" 4"], nil
 				})
 				got, err := m.Browse(t.Context(), Query{Type: Mobdev2, Timeout: time.Second})
-				if !reflect.DeepEqual(got, c.want) || err != nil {
-					t.Errorf("Browse = %+v, %v, want %+v", got, err, c.want)
+				if !reflect.DeepEqual(got, c.want) {
+					t.Errorf("Browse = %+v, want %+v", got, c.want)
+				}
+				if err != nil {
+					t.Errorf("Browse: %v", err)
 				}
 			})
 		})
 	}
 }
 
-// remoted does not listen on IPv4.
+// A browse for remoted must return no IPv4 addresses, because remoted does not listen on
+// IPv4.
 func TestRemotedAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := Service{
@@ -297,9 +304,14 @@ func TestRemotedAddress(t *testing.T) {
 			return []packet{said(phoneSender, "en0", s)}, nil
 		})
 		got, err := m.Browse(t.Context(), Query{Type: Remoted, Interfaces: []string{"en0"}})
-		if err != nil || len(got) != 1 ||
-			got[0].Addresses[0] != netip.MustParseAddr("fe80::20%en0") {
-			t.Errorf("Browse = %+v, %v", got, err)
+		if err != nil {
+			t.Fatalf("Browse: %v", err)
+		}
+		if len(got) != 1 {
+			t.Fatalf("Browse = %+v, want one instance", got)
+		}
+		if want := netip.MustParseAddr("fe80::20%en0"); got[0].Addresses[0] != want {
+			t.Errorf("the first address = %v, want %v", got[0].Addresses[0], want)
 		}
 	})
 }
@@ -348,9 +360,14 @@ func TestBrowseFails(t *testing.T) {
 				_, m := newAir(c.answer)
 				got, err := m.Browse(t.Context(), c.q)
 				var e *Error
-				if len(got) != c.found || !errors.Is(err, c.err) ||
-					c.err != nil && !errors.As(err, &e) {
-					t.Errorf("Browse = %+v, %v, want %d and %v", got, err, c.found, c.err)
+				if len(got) != c.found {
+					t.Errorf("Browse = %+v, want %d instances", got, c.found)
+				}
+				if !errors.Is(err, c.err) {
+					t.Errorf("Browse = %v, want %v", err, c.err)
+				}
+				if c.err != nil && !errors.As(err, &e) {
+					t.Errorf("Browse = %v, want an Error", err)
 				}
 			})
 		})
@@ -371,12 +388,16 @@ func TestBrowseOpens(t *testing.T) {
 			}
 			return a.open(ctx, of)
 		}
-		if got, err := m.Browse(t.Context(), q); len(got) != 1 || err != nil {
-			t.Errorf("Browse = %+v, %v", got, err)
+		if got, err := m.Browse(t.Context(), q); len(got) != 1 {
+			t.Errorf("Browse = %+v, want one instance", got)
+		} else if err != nil {
+			t.Errorf("Browse: %v", err)
 		}
 		m.open = func(context.Context, asker) ([]wire, error) { return nil, broken }
-		if got, err := m.Browse(t.Context(), q); got != nil || !errors.Is(err, broken) {
-			t.Errorf("Browse = %+v, %v, want %v", got, err, broken)
+		if got, err := m.Browse(t.Context(), q); got != nil {
+			t.Errorf("Browse returns %+v with its error", got)
+		} else if !errors.Is(err, broken) {
+			t.Errorf("Browse = %v, want %v", err, broken)
 		}
 	})
 }
@@ -422,13 +443,20 @@ func TestBrowseEnds(t *testing.T) {
 					}
 				}
 				got, err := m.Browse(ctx, q)
-				if took := time.Since(a.start); took != c.took || !errors.Is(err, c.err) {
-					t.Errorf("Browse = %v, %v after %v, want %v after %v", got, err, took, c.err,
-						c.took)
+				if took := time.Since(a.start); took != c.took {
+					t.Errorf("Browse took %v, want %v", took, c.took)
+				} else if !errors.Is(err, c.err) {
+					t.Errorf("Browse = %v, want %v", err, c.err)
 				}
-				if c.err == nil && (len(got) != 1 || !got[0].Addresses[0].IsValid()) ||
-					c.err != nil && got != nil {
-					t.Errorf("Browse = %+v", got)
+				switch {
+				case c.err != nil:
+					if got != nil {
+						t.Errorf("Browse returns %+v with its error", got)
+					}
+				case len(got) != 1:
+					t.Errorf("Browse = %+v, want one instance", got)
+				case !got[0].Addresses[0].IsValid():
+					t.Error("Early has changed the instances that Browse returns")
 				}
 			})
 		})
@@ -448,9 +476,18 @@ func FuzzAnswer(f *testing.F) {
 		}
 		checkBounds(t, b)
 		for _, got := range b.list() {
-			if got.Port == 0 || got.Interface != "en0" || len(got.Name) > maxLabel ||
-				len(got.Addresses) == 0 {
-				t.Fatalf("%+v", got)
+			if got.Port == 0 {
+				t.Fatalf("%+v has no port", got)
+			}
+			if got.Interface != "en0" {
+				t.Fatalf("%+v is not on en0", got)
+			}
+			if len(got.Name) > maxLabel {
+				t.Fatalf("%+v has a name of %d bytes, want at most %d", got, len(got.Name),
+					maxLabel)
+			}
+			if len(got.Addresses) == 0 {
+				t.Fatalf("%+v has no address", got)
 			}
 		}
 	})

@@ -146,7 +146,7 @@ func TestAnnouncements(t *testing.T) {
 		}
 		m.expect(t, "4s en0:"+strings.NewReplacer("4500", "0", "120", "0").Replace(ptr+onEn0),
 			"4s en1:"+ptr+onEn1,
-			// en1 has the host still
+			// The host record stays on en1.
 			"4s en1: _remoted._tcp.local. PTR 0 a\\@b._remoted._tcp.local. SRV 0 a\\@b._remoted._tcp.local. TXT 0")
 		if err := a.Update(nil); err != nil {
 			t.Fatal(err)
@@ -207,8 +207,10 @@ func TestRefusedServices(t *testing.T) {
 			}
 		}
 		m.expect(t)
-		if len(a.zone.offers) != 1 || a.zone.offers[0].name != "ncm._remoted._tcp.local." {
-			t.Errorf("the services are now %+v", a.zone.offers)
+		if len(a.zone.offers) != 1 {
+			t.Errorf("the services are now %+v, want one", a.zone.offers)
+		} else if a.zone.offers[0].name != "ncm._remoted._tcp.local." {
+			t.Errorf("the service is now %q", a.zone.offers[0].name)
 		}
 	})
 }
@@ -226,7 +228,7 @@ func question(t testing.TB, name string, kind uint16, change ...func(*dns.Msg)) 
 	return b
 }
 
-// The source of a question, and the destination of its answer.
+// TestHandle varies the source of a question and compares the destination of its answer.
 func TestHandle(t *testing.T) {
 	const full = " _remoted._tcp.local. PTR 4500 ncm._remoted._tcp.local. SRV 120 ncm._remoted._tcp.local. TXT 4500 Virtual-iPhone.local. AAAA 120"
 	legacy := strings.NewReplacer("4500", "10", "120", "10").Replace(full)
@@ -314,7 +316,7 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// Names on the wire.
+// The encodings of names in the packets below.
 const (
 	hexType = "085f72656d6f746564 045f746370 056c6f63616c 00" // _remoted._tcp.local.
 	hexHost = "0e5669727475616c2d6950686f6e65 056c6f63616c 00"
@@ -339,8 +341,10 @@ func TestGoldenPackets(t *testing.T) {
 	one := func(legacy bool) []byte {
 		t.Helper()
 		r := z.respond(query, legacy, l)
-		if len(r) != 1 || r[0].unicast != legacy {
-			t.Fatalf("respond = %+v", r)
+		if len(r) != 1 {
+			t.Fatalf("respond = %+v, want one message", r)
+		} else if r[0].unicast != legacy {
+			t.Fatalf("respond is for one receiver: %v, want %v", r[0].unicast, legacy)
 		}
 		return r[0].message
 	}
@@ -372,213 +376,4 @@ func TestGoldenPackets(t *testing.T) {
 			"c02b 0010 8001"+ptr+"0001 00"+
 			"c043 001c 8001"+host+"0010"+hexAddr))
 	}
-}
-
-// testZone is what the tables of answers ask about.
-func testZone(t testing.TB) *zone {
-	t.Helper()
-	z, err := newZone([]Service{
-		ncm,
-		{Name: "5c:52@fe80::1 (é).", Type: Mobdev2, Host: "Virtual-iPhone", Port: Mobdev2Port},
-		{
-			Name: "six", Type: RemotePairing, Host: "Six.local", Port: 1,
-			Addresses: []netip.Addr{netip.MustParseAddr("fe80::6%en1"), netip.MustParseAddr("::6")},
-		},
-		{
-			Name: "elsewhere", Type: RemotePairing, Host: "Else", Port: 1,
-			Addresses: []netip.Addr{netip.MustParseAddr("fe80::7%en7")},
-		},
-		{Name: "elsewhere too", Type: RemotePairing, Host: "Else", Port: 1, Interface: "en7"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return z
-}
-
-var questionLink = testLink(3, "en1", 0, "fe80::1/64", "192.168.1.5/24", "192.168.1.5/24")
-
-func TestAnswers(t *testing.T) {
-	t.Parallel()
-	z := testZone(t)
-	knows := func(target string, ttl uint32) func(*dns.Msg) {
-		return func(m *dns.Msg) {
-			m.Answer = append(m.Answer,
-				&dns.PTR{Hdr: header("_REMOTED._tcp.local.", dns.TypePTR, ttl), Ptr: target},
-				&dns.A{Hdr: header("x.", dns.TypeA, ttl), A: net.IPv4(1, 2, 3, 4)})
-		}
-	}
-	again := func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0], m.Question[0]) }
-	const ncmRecords = "ncm._remoted._tcp.local. SRV, ncm._remoted._tcp.local. TXT, Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA"
-	const mob = `5c:52\@fe80::1\ \(\195\169\)\.._apple-mobdev2._tcp.local.`
-	for _, c := range []struct {
-		name string
-		q    []byte
-		want []string // answer | extra
-	}{
-		{
-			"type", question(t, "_remoted._TCP.Local.", dns.TypePTR),
-			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
-		},
-		{
-			"type, any", question(t, "_remoted._tcp.local.", dns.TypeANY),
-			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
-		},
-		{
-			"type, three times", question(t, "_remoted._tcp.local.", dns.TypePTR, again),
-			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
-		},
-		{"type, known", question(t, "_remoted._tcp.local.", dns.TypePTR,
-			knows("NCM._remoted._tcp.local.", 4000)), nil},
-		{"type, known and old", question(t, "_remoted._tcp.local.", dns.TypePTR, knows(
-			"ncm._remoted._tcp.local.",
-			100,
-		)), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
-		{
-			"type, another known",
-			question(t, "_remoted._tcp.local.", dns.TypePTR, knows("x._remoted._tcp.local.", 4000)),
-			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
-		},
-		{"type, wrong kind", question(t, "_remoted._tcp.local.", dns.TypeSRV), nil},
-		{"one of an interface", question(t, "_remotepairing._tcp.local.", dns.TypePTR), []string{
-			"_remotepairing._tcp.local. PTR | six._remotepairing._tcp.local. SRV, six._remotepairing._tcp.local. TXT, Six.local. AAAA, Six.local. AAAA"}},
-		{"instance", question(t, "NCM._remoted._tcp.local.", dns.TypeSRV), []string{
-			"ncm._remoted._tcp.local. SRV | Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA",
-		}},
-		{
-			"instance, text", question(t, "ncm._remoted._tcp.local.", dns.TypeTXT),
-			[]string{"ncm._remoted._tcp.local. TXT | "},
-		},
-		{"instance, escaped", question(t,
-			`5C:5\050\@fe80::1\032(\195\169)\.._apple-mobdev2._tcp.local.`, dns.TypeANY), []string{
-			mob + " SRV, " + mob + " TXT | Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA"}},
-		{
-			"instance, nothing such", question(t, "ncm._remoted._tcp.local.", dns.TypeA),
-			[]string{"ncm._remoted._tcp.local. NSEC | "},
-		},
-		{
-			"host", question(t, "virtual-iphone.local.", dns.TypeA),
-			[]string{"Virtual-iPhone.local. A | Virtual-iPhone.local. AAAA"},
-		},
-		{
-			"host, any", question(t, "virtual-iphone.local.", dns.TypeANY),
-			[]string{"Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA | "},
-		},
-		{
-			"host, nothing such", question(t, "six.local.", dns.TypeA),
-			[]string{"Six.local. NSEC | "},
-		},
-		{"host of elsewhere", question(t, "else.local.", dns.TypeANY), nil},
-		{
-			"types", question(t, metaQuery, dns.TypePTR),
-			[]string{metaQuery + " PTR, " + metaQuery + " PTR, " + metaQuery + " PTR | "},
-		},
-		{"unknown", question(t, "_airplay._tcp.local.", dns.TypePTR), nil},
-		{"other class", question(t, "_remoted._tcp.local.", dns.TypePTR,
-			func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), nil},
-		{"an answer", question(t, "_remoted._tcp.local.", dns.TypePTR,
-			func(m *dns.Msg) { m.Response = true }), nil},
-		{"an update", question(t, "_remoted._tcp.local.", dns.TypePTR,
-			func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), nil},
-		{"half a message", question(t, "_remoted._tcp.local.", dns.TypePTR)[:20], nil},
-		{"empty", nil, nil},
-		{"too long", append(question(t, "_remoted._tcp.local.", dns.TypePTR),
-			make([]byte, maxPacket)...), nil},
-	} {
-		var got []string
-		for _, r := range z.respond(c.q, false, questionLink) {
-			var m dns.Msg
-			if err := m.Unpack(r.message); err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, records(m.Answer)+" | "+records(m.Extra))
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: answered\n%q, want\n%q", c.name, got, c.want)
-		}
-	}
-	if r := z.respond(question(t, "six.local.", dns.TypeA), true, questionLink); r != nil {
-		t.Errorf("a plain DNS client is told of what is not: %+v", r)
-	}
-}
-
-func records(all []dns.RR) string {
-	var out []string
-	for _, rr := range all {
-		out = append(out, rr.Header().Name+" "+dns.TypeToString[rr.Header().Rrtype])
-	}
-	return strings.Join(out, ", ")
-}
-
-// A unicast answer must have the id of its question.
-func TestUnicastNumber(t *testing.T) {
-	t.Parallel()
-	q := question(t, metaQuery, dns.TypePTR,
-		func(m *dns.Msg) { m.Id = 0x1234; m.Question[0].Qclass |= wantsUnicast })
-	r := testZone(t).respond(q, false, questionLink)
-	if len(r) != 2 || r[0].unicast || !r[1].unicast {
-		t.Fatalf("respond = %+v", r)
-	}
-	if got := fmt.Sprintf("%x %x", r[0].message[:2], r[1].message[:2]); got != "0000 1234" {
-		t.Errorf("numbers are %s", got)
-	}
-}
-
-// One message must not cause many packets.
-func TestReplyBound(t *testing.T) {
-	t.Parallel()
-	var services []Service
-	for n := range maxServices {
-		services = append(services, Service{Name: fmt.Sprint(n), Type: Remoted, Host: "h", Port: 1})
-	}
-	z, err := newZone(services)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := question(t, "_remoted._tcp.local.", dns.TypePTR, func(m *dns.Msg) {
-		for _, kind := range []uint16{dns.TypeANY, dns.TypeANY, dns.TypePTR} {
-			m.Question = append(m.Question,
-				dns.Question{Name: "_remoted._tcp.local.", Qtype: kind, Qclass: dns.ClassINET})
-		}
-		for range 200 {
-			m.Question = append(m.Question, dns.Question{
-				Name: "0._remoted._tcp.local.", Qtype: dns.TypeSRV, Qclass: dns.ClassINET,
-			})
-		}
-	})
-	if got := len(z.respond(q, true, questionLink)); got != maxReplies {
-		t.Errorf("%d messages, want %d", got, maxReplies)
-	}
-}
-
-func FuzzRespond(f *testing.F) {
-	f.Add(question(f, "_remoted._tcp.local.", dns.TypePTR), true)
-	f.Add(question(f, `5c:52\@fe80::1\ (\195\169)\.._apple-mobdev2._tcp.local.`, dns.TypeANY),
-		false)
-	f.Add(question(f, metaQuery, dns.TypePTR, func(m *dns.Msg) {
-		m.Question[0].Qclass |= wantsUnicast
-		m.Answer = []dns.RR{
-			&dns.PTR{Hdr: header(metaQuery, dns.TypePTR, 4500), Ptr: "_remoted._tcp.local."},
-		}
-	}), false)
-	z := testZone(f)
-	f.Fuzz(func(t *testing.T, b []byte, legacy bool) {
-		replies := z.respond(b, legacy, questionLink)
-		if len(replies) > 2*maxReplies {
-			t.Fatalf("%d replies", len(replies))
-		}
-		for _, r := range replies {
-			var m dns.Msg
-			if err := m.Unpack(r.message); err != nil {
-				t.Fatalf("respond(% x) = % x: %v", b, r.message, err)
-			}
-			if !m.Response || len(m.Answer) == 0 || legacy != (len(m.Question) > 0) ||
-				legacy && !r.unicast {
-				t.Fatalf("respond(% x) = %v", b, &m)
-			}
-			if more := z.respond(r.message, legacy, questionLink); more != nil {
-				t.Fatalf("an answer is answered: %v", more)
-			}
-		}
-	})
 }

@@ -11,9 +11,7 @@ import (
 	"github.com/hashicorp/mdns"
 )
 
-// github.com/hashicorp/mdns is the foreign program on the other side of both: it was
-// not written here, and many programs browse with it.
-
+// github.com/hashicorp/mdns is the other side in both tests.
 // loopbackInterface is lo.
 func loopbackInterface(t *testing.T) *net.Interface {
 	t.Helper()
@@ -34,14 +32,24 @@ func testForeignClient(t *testing.T) {
 		Interface: loopbackInterface(t), DisableIPv6: true,
 		Entries: entries, Logger: log.New(io.Discard, "", 0),
 	})
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("the library finds %d entries, %v, want one", len(entries), err)
+	if err != nil {
+		t.Fatalf("hashicorp/mdns: %v", err)
+	} else if len(entries) != 1 {
+		t.Fatalf("hashicorp/mdns finds %d entries, want one", len(entries))
 	}
 	e := <-entries
 	labels, _ := parseName(e.Name)
-	if labels[0] != s.Name || e.Port != Mobdev2Port || !e.AddrV4.Equal(net.IPv4(127, 0, 0, 2)) ||
-		!slices.Equal(e.InfoFields, []string{"ver=26"}) {
-		t.Errorf("the library finds %+v, want %+v", e, s)
+	if labels[0] != s.Name {
+		t.Errorf("hashicorp/mdns finds the name %q, want %q", labels[0], s.Name)
+	}
+	if e.Port != Mobdev2Port {
+		t.Errorf("hashicorp/mdns finds the port %d, want %d", e.Port, Mobdev2Port)
+	}
+	if !e.AddrV4.Equal(net.IPv4(127, 0, 0, 2)) {
+		t.Errorf("hashicorp/mdns finds the address %v, want 127.0.0.2", e.AddrV4)
+	}
+	if !slices.Equal(e.InfoFields, []string{"ver=26"}) {
+		t.Errorf("hashicorp/mdns finds the TXT record %q, want ver=26", e.InfoFields)
 	}
 }
 
@@ -58,8 +66,16 @@ func testForeignResponder(t *testing.T) {
 	}
 	defer server.Shutdown()
 	got := browseFor(t, 1, Query{Type: Mobdev2, Loopback: true})[0]
-	if got.Name != "foreign" || got.Port != 7 || got.TXT["ver"] != "26" ||
-		!slices.Equal(got.Addresses, addresses("127.0.0.7")) {
-		t.Errorf("Browse = %+v", got)
+	if got.Name != "foreign" {
+		t.Errorf("Browse finds the name %q, want foreign", got.Name)
+	}
+	if got.Port != 7 {
+		t.Errorf("Browse finds the port %d, want 7", got.Port)
+	}
+	if got.TXT["ver"] != "26" {
+		t.Errorf("Browse finds ver=%q, want 26", got.TXT["ver"])
+	}
+	if !slices.Equal(got.Addresses, addresses("127.0.0.7")) {
+		t.Errorf("Browse finds the addresses %v, want 127.0.0.7", got.Addresses)
 	}
 }

@@ -59,8 +59,10 @@ func flood(t testing.TB, n int) [][]byte {
 			})
 		}
 		b, err := m.Pack()
-		if err != nil || len(b) > maxPacket {
-			t.Fatalf("packet of %d bytes, %v", len(b), err)
+		if err != nil {
+			t.Fatalf("packing: %v", err)
+		} else if len(b) > maxPacket {
+			t.Fatalf("a packet has %d bytes, want at most %d", len(b), maxPacket)
 		}
 		packets = append(packets, b)
 	}
@@ -175,8 +177,11 @@ func testFlood(t *testing.T) {
 				t.Errorf("the heap has grown by %d MB, want at most %d", grown>>20, floodMargin>>20)
 			}
 			r := <-results
-			if r.err != nil || !slices.ContainsFunc(r.found, has) {
-				t.Errorf("Browse = %d instances, %v, want %s among them", len(r.found), r.err, want)
+			if r.err != nil {
+				t.Errorf("Browse: %v", r.err)
+			}
+			if !slices.ContainsFunc(r.found, has) {
+				t.Errorf("Browse finds %d instances, want %s among them", len(r.found), want)
 			}
 			runtime.KeepAlive(c.packets)
 		})

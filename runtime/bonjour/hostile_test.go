@@ -31,8 +31,14 @@ func checkBounds(t *testing.T, b *browse) {
 			}
 		}
 	}
-	if len(b.senders) > maxSenders || total > maxInstances || total != b.total {
-		t.Fatalf("kept %d senders and %d instances, counted %d", len(b.senders), total, b.total)
+	if len(b.senders) > maxSenders {
+		t.Fatalf("%d senders are kept, want at most %d", len(b.senders), maxSenders)
+	}
+	if total > maxInstances {
+		t.Fatalf("%d instances are kept, want at most %d", total, maxInstances)
+	}
+	if total != b.total {
+		t.Fatalf("%d instances are kept, but %d are counted", total, b.total)
 	}
 }
 
@@ -292,8 +298,11 @@ func TestShares(t *testing.T) {
 	if s.take(a, 1, 1) {
 		t.Error("a sender gets more than its share")
 	}
-	if !s.take(b, 1000, 1) || !s.take(a, 1000, 2) {
-		t.Error("another sender or round has no share")
+	if !s.take(b, 1000, 1) {
+		t.Error("another sender has no share")
+	}
+	if !s.take(a, 1000, 2) {
+		t.Error("the next round has no share")
 	}
 	for n := range 2 * maxSenders {
 		s.take(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 1, 3)
@@ -303,7 +312,7 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestHostileQuerier asks without end. No sender may get more than a share, and a
+// TestHostileQuerier sends questions without end. No sender may get more than a share, and a
 // client that asks once must be answered.
 func TestHostileQuerier(t *testing.T) {
 	group := groupIPv6.Addr()

@@ -21,11 +21,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The tests here use real sockets. They must not meet the multicast DNS of the
-// machine, and they need several interfaces, so that the test binary runs
-// itself again in a network namespace of its own ("host"), which runs it once
-// more in another one ("device"). Two pairs of virtual Ethernet join the two,
-// with the same addresses at both:
+// The tests here use real sockets and need several interfaces, and they must not
+// exchange packets with the multicast DNS service of the machine. Therefore the test
+// binary runs itself again in a new network namespace ("host"), which runs it once more
+// in another one ("device"). Two pairs of virtual Ethernet interfaces connect the two
+// namespaces. Both pairs have the same IPv6 addresses:
 //
 //	host   h0 fe80::1 10.9.0.1 ---- d0 fe80::d 10.9.0.2   device
 //	       h1 fe80::1 10.9.1.1 ---- d1 fe80::d 10.9.1.2
@@ -128,7 +128,7 @@ func phoneService(t *testing.T, n byte) Service {
 		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, n})}}
 }
 
-// browseFor browses until so many were found.
+// browseFor browses until n instances are found.
 func browseFor(t *testing.T, n int, q Query) []Instance {
 	t.Helper()
 	m := &MDNS{}
@@ -144,7 +144,7 @@ func browseFor(t *testing.T, n int, q Query) []Instance {
 	return found
 }
 
-// testNoRoute is on a machine without a route for multicast, as a container may be.
+// testNoRoute runs on a machine without a route for multicast, as a container may be.
 func testNoRoute(t *testing.T) {
 	m := &MDNS{}
 	advertise(t, AdvertiseOptions{}, phoneService(t, 2))
@@ -186,8 +186,11 @@ func testManyInstances(t *testing.T) {
 	other.Type = RemotePairing
 	a := advertise(t, AdvertiseOptions{}, append(all, other)...)
 	for n, i := range browseFor(t, len(all), Query{Type: Mobdev2, Loopback: true}) {
-		if i.Name != all[n].Name || !slices.Equal(i.Addresses, all[n].Addresses) {
-			t.Errorf("instance %d = %+v, want %+v", n, i, all[n])
+		if i.Name != all[n].Name {
+			t.Errorf("instance %d has the name %q, want %q", n, i.Name, all[n].Name)
+		}
+		if !slices.Equal(i.Addresses, all[n].Addresses) {
+			t.Errorf("instance %d has the addresses %v, want %v", n, i.Addresses, all[n].Addresses)
 		}
 	}
 	if err := a.Update(all[:1]); err != nil {
@@ -195,10 +198,14 @@ func testManyInstances(t *testing.T) {
 	}
 	browseFor(t, 1, Query{Type: Mobdev2, Loopback: true})
 	m := &MDNS{}
-	if found, err := m.Browse(t.Context(), Query{
+	found, err := m.Browse(t.Context(), Query{
 		Type: RemotePairing, Loopback: true, Timeout: 300 * time.Millisecond,
-	}); err != nil || len(found) != 0 {
-		t.Errorf("Browse for what is gone = %+v, %v", found, err)
+	})
+	if err != nil {
+		t.Errorf("Browse for a service that is gone: %v", err)
+	}
+	if len(found) != 0 {
+		t.Errorf("Browse for a service that is gone = %+v", found)
 	}
 }
 
@@ -210,8 +217,11 @@ func testCancel(t *testing.T) {
 	early := func([]Instance) bool { cancel(nil); return false }
 	found, err := m.Browse(ctx,
 		Query{Type: Mobdev2, Loopback: true, Timeout: 5 * time.Second, Early: early})
-	if !errors.Is(err, context.Canceled) || found != nil {
-		t.Errorf("Browse = %+v, %v, want %v", found, err, context.Canceled)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Browse = %v, want %v", err, context.Canceled)
+	}
+	if found != nil {
+		t.Errorf("Browse returns %+v with its error", found)
 	}
 }
 
@@ -255,16 +265,22 @@ func testPassive(t *testing.T) {
 	for range 2 {
 		m := heard(t, c, "announcement",
 			func(m *dns.Msg) bool { return m.Answer[0].Header().Ttl > 0 })
-		if len(m.Answer) != 4 || len(m.Question) != 0 || m.Id != 0 {
-			t.Errorf("announcement = %v", m)
+		if len(m.Answer) != 4 {
+			t.Errorf("the announcement has %d answers, want 4: %v", len(m.Answer), m)
+		}
+		if len(m.Question) != 0 {
+			t.Errorf("the announcement has a question: %v", m)
+		}
+		if m.Id != 0 {
+			t.Errorf("the announcement has the id %d, want 0", m.Id)
 		}
 	}
 	a.Close()
 	heard(t, c, "goodbye", func(m *dns.Msg) bool { return m.Answer[0].Header().Ttl == 0 })
 }
 
-// testFull asks as a responder does, from port 5353: the answer goes to the
-// group, and to who asked as well if the question says so.
+// testFull asks from port 5353, as a responder does. The answer goes to the group, and
+// also to the sender if the question asks for that.
 func testFull(t *testing.T) {
 	a := advertise(t, AdvertiseOptions{NoIPv6: true})
 	s, _, err := listen(t.Context(), false, a.ports[0].links)
@@ -286,8 +302,14 @@ func testFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := heard(t, c, "answer to the group", func(m *dns.Msg) bool { return len(m.Extra) > 0 })
-	if len(m.Answer) != 1 || len(m.Extra) != 3 || len(m.Question) != 0 {
-		t.Errorf("answer = %v", m)
+	if len(m.Answer) != 1 {
+		t.Errorf("the message has %d answers, want 1: %v", len(m.Answer), m)
+	}
+	if len(m.Extra) != 3 {
+		t.Errorf("the message has %d additional records, want 3: %v", len(m.Extra), m)
+	}
+	if len(m.Question) != 0 {
+		t.Errorf("the message has a question: %v", m)
 	}
 }
 
@@ -299,8 +321,17 @@ func testTwoInterfaces(t *testing.T) {
 		for n, i := range found {
 			name := fmt.Sprintf("h%d", n)
 			address := netip.MustParseAddr("fe80::d%" + name)
-			if i.Interface != name || i.Name != "ncm" || !slices.Contains(i.Addresses, address) {
-				t.Errorf("%+v found %+v, want ncm at %v", family, i, address)
+			if i.Interface != name {
+				t.Errorf("%+v finds the interface %q, want %q", family, i.Interface, name)
+				continue
+			}
+			if i.Name != "ncm" {
+				t.Errorf("%+v finds the name %q, want ncm", family, i.Name)
+				continue
+			}
+			if !slices.Contains(i.Addresses, address) {
+				t.Errorf("%+v finds the addresses %v, want %v among them", family, i.Addresses,
+					address)
 				continue
 			}
 			greeting(t, netip.AddrPortFrom(address, i.Port), fmt.Sprintf("d%d", n))
@@ -310,10 +341,12 @@ func testTwoInterfaces(t *testing.T) {
 	if one.Interface != "h1" {
 		t.Errorf("browsing h1 found %+v", one)
 	}
-	// The fixed list may be used in its place.
+	// Static can be used in place of MDNS.
 	s, err := Static{one}.Browse(t.Context(), Query{Type: Remoted})
-	if err != nil || len(s) != 1 {
-		t.Errorf("Static = %+v, %v", s, err)
+	if err != nil {
+		t.Fatalf("Static: %v", err)
+	} else if len(s) != 1 {
+		t.Fatalf("Static = %+v, want one instance", s)
 	}
 	greeting(t, s[0].Endpoints()[0], "d1")
 }
@@ -329,8 +362,11 @@ func greeting(t *testing.T, a netip.AddrPort, want string) {
 	}
 	defer c.Close()
 	got, err := io.ReadAll(c)
-	if string(got) != want || err != nil {
-		t.Errorf("%v says %q, %v, want %q", a, got, err, want)
+	if string(got) != want {
+		t.Errorf("%v sends %q, want %q", a, got, want)
+	}
+	if err != nil {
+		t.Errorf("reading from %v: %v", a, err)
 	}
 }
 
@@ -356,8 +392,10 @@ func startDevice(t *testing.T) {
 	lines := bufio.NewScanner(out)
 	expect := func(want string) {
 		t.Helper()
-		if !lines.Scan() || lines.Text() != want {
-			t.Fatalf("the device says %q, want %q", lines.Text(), want)
+		if !lines.Scan() {
+			t.Fatalf("the device has ended, want the line %q", want)
+		} else if lines.Text() != want {
+			t.Fatalf("the device prints %q, want %q", lines.Text(), want)
 		}
 	}
 	expect("up") // it is in its namespace now
@@ -378,7 +416,7 @@ func startDevice(t *testing.T) {
 	expect("ready")
 }
 
-// playDevice is the other process.
+// playDevice runs in the process of the device.
 func playDevice() error {
 	in := bufio.NewReader(os.Stdin)
 	fmt.Println("up")

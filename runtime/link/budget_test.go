@@ -11,8 +11,11 @@ func TestBudget(t *testing.T) {
 	t.Parallel()
 	const limit = 100
 	b := NewBudget(limit)
-	if !b.Take(limit) || b.Take(1) {
-		t.Error("a budget of 100 bytes is not spent by 100 bytes")
+	if !b.Take(limit) {
+		t.Error("a budget of 100 bytes refuses 100 bytes")
+	}
+	if b.Take(1) {
+		t.Error("a spent budget grants one more byte")
 	}
 	if n := b.Used(); n != limit {
 		t.Errorf("Used = %d after a refusal, want %d", n, limit)
@@ -33,8 +36,11 @@ func TestBudget(t *testing.T) {
 		t.Errorf("%d bytes are not given back", n)
 	}
 	var none *Budget
-	if !none.Take(1<<40) || none.Used() != 0 {
-		t.Error("a nil Budget bounds something")
+	if !none.Take(1 << 40) {
+		t.Error("a nil Budget refuses 1 TiB")
+	}
+	if none.Used() != 0 {
+		t.Errorf("Used of a nil Budget = %d, want 0", none.Used())
 	}
 	none.Give(1)
 }

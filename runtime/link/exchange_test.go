@@ -34,7 +34,13 @@ func TestEndlessAnswer(t *testing.T) {
 		func(plist.Dict) (bool, error) { pages++; return false, nil },
 	)
 	var large *AnswerError
-	if !errors.As(err, &large) || !errors.Is(err, ErrTooLarge) || pages > maxAnswer/(8<<20) {
-		t.Errorf("%d pages, then %v, want an AnswerError", pages, err)
+	if !errors.As(err, &large) {
+		t.Errorf("the error is %v, want an AnswerError", err)
+	}
+	if !errors.Is(err, ErrTooLarge) {
+		t.Errorf("the error is %v, want %v", err, ErrTooLarge)
+	}
+	if pages > maxAnswer/(8<<20) {
+		t.Errorf("%d pages were read, want at most %d", pages, maxAnswer/(8<<20))
 	}
 }

@@ -24,8 +24,10 @@ func TestReadN(t *testing.T) {
 			"with its end": iotest.DataErrReader(bytes.NewReader(data[:n])),
 		} {
 			got, err := ReadN(r, n, nil)
-			if err != nil || !bytes.Equal(got, data[:n]) {
-				t.Errorf("%s, %d: %d bytes, %v", name, n, len(got), err)
+			if err != nil {
+				t.Errorf("%s: ReadN of %d bytes: %v", name, n, err)
+			} else if !bytes.Equal(got, data[:n]) {
+				t.Errorf("%s: ReadN of %d bytes returns %d other bytes", name, n, len(got))
 			}
 		}
 	}
@@ -35,14 +37,18 @@ func TestReadN(t *testing.T) {
 		t.Error("the caller's memory is not used")
 	}
 	for _, n := range []int{1, 10, len(data) + 1} {
-		if got, err := ReadN(bytes.NewReader(data[:n-1]), n, nil); err != io.ErrUnexpectedEOF ||
-			got != nil {
-			t.Errorf("one of %d bytes missing: %d, %v", n, len(got), err)
+		got, err := ReadN(bytes.NewReader(data[:n-1]), n, nil)
+		if err != io.ErrUnexpectedEOF {
+			t.Errorf("ReadN with one of %d bytes missing = %v, want %v", n, err,
+				io.ErrUnexpectedEOF)
+		}
+		if got != nil {
+			t.Errorf("ReadN with one of %d bytes missing returns %d bytes", n, len(got))
 		}
 	}
 }
 
-// A declared length must not allocate memory by itself.
+// TestReadNMemory checks that a declared length alone does not allocate memory.
 func TestReadNMemory(t *testing.T) {
 	got := testing.Benchmark(func(b *testing.B) {
 		for b.Loop() {
@@ -61,11 +67,15 @@ func TestReadFrame(t *testing.T) {
 		t.Errorf("AppendFrame = %q, want %q", b, want)
 	}
 	r := bytes.NewReader(b)
-	if got, err := ReadFrame(r, 3, nil); err != nil || string(got) != "one" {
-		t.Errorf("ReadFrame = %q, %v", got, err)
+	if got, err := ReadFrame(r, 3, nil); err != nil {
+		t.Errorf("ReadFrame: %v", err)
+	} else if string(got) != "one" {
+		t.Errorf("ReadFrame = %q, want one", got)
 	}
-	if got, err := ReadFrame(r, 3, nil); err != nil || len(got) != 0 {
-		t.Errorf("ReadFrame of an empty one = %q, %v", got, err)
+	if got, err := ReadFrame(r, 3, nil); err != nil {
+		t.Errorf("ReadFrame of an empty frame: %v", err)
+	} else if len(got) != 0 {
+		t.Errorf("ReadFrame of an empty frame = %q", got)
 	}
 	if _, err := ReadFrame(r, 3, nil); err != io.EOF {
 		t.Errorf("at the end %v, want EOF", err)
@@ -78,8 +88,12 @@ func TestReadFrame(t *testing.T) {
 	for _, n := range []uint32{4, 1 << 31, 1<<32 - 1} {
 		_, err := ReadFrame(bytes.NewReader(binary.BigEndian.AppendUint32(nil, n)), 3, nil)
 		var e *FrameError
-		if !errors.As(err, &e) || e.Length != n || e.Max != 3 {
-			t.Errorf("length %d: %v", n, err)
+		if !errors.As(err, &e) {
+			t.Errorf("length %d: ReadFrame = %v, want a FrameError", n, err)
+		} else if e.Length != n {
+			t.Errorf("length %d: the error has the length %d", n, e.Length)
+		} else if e.Max != 3 {
+			t.Errorf("length %d: the error has the limit %d, want 3", n, e.Max)
 		}
 	}
 }
@@ -96,12 +110,19 @@ func TestPlistConn(t *testing.T) {
 			server.CloseWrite()
 		}()
 		var answer struct{ Echo plist.Dict }
-		if err := client.Call(ctx, plist.Dict{"Request": "QueryType"}, &answer); err != nil ||
-			!reflect.DeepEqual(answer.Echo, plist.Dict{"Request": "QueryType"}) {
-			t.Errorf("Call = %+v, %v", answer, err)
+		request := plist.Dict{"Request": "QueryType"}
+		if err := client.Call(ctx, request, &answer); err != nil {
+			t.Errorf("Call: %v", err)
 		}
-		if d, err := client.RecvDict(ctx); err != io.EOF || d != nil {
-			t.Errorf("RecvDict at the end = %v, %v; want EOF", d, err)
+		if !reflect.DeepEqual(answer.Echo, request) {
+			t.Errorf("Call = %v, want %v", answer.Echo, request)
+		}
+		d, err := client.RecvDict(ctx)
+		if err != io.EOF {
+			t.Errorf("RecvDict at the end = %v, want EOF", err)
+		}
+		if d != nil {
+			t.Errorf("RecvDict at the end returns %v", d)
 		}
 		if err := client.Call(ctx, plist.Dict{}, &answer); err != io.ErrUnexpectedEOF {
 			t.Errorf("Call at the end = %v", err)
@@ -126,8 +147,12 @@ func TestPlistConnBadFrames(t *testing.T) {
 			io.WriteString(b, in)
 			b.Close()
 			p := NewPlistConn(a)
-			if d, err := p.RecvDict(context.Background()); err == nil || err == io.EOF || d != nil {
-				t.Errorf("%s: %v, %v", name, d, err)
+			d, err := p.RecvDict(context.Background())
+			if err == nil || err == io.EOF {
+				t.Errorf("%s: RecvDict = %v, want an error that is not EOF", name, err)
+			}
+			if d != nil {
+				t.Errorf("%s: RecvDict returns %v", name, d)
 			}
 			a.Close()
 		})
@@ -163,8 +188,10 @@ func TestPlistConnResumes(t *testing.T) {
 		}
 		b.Write(AppendFrame(nil, bytes.Repeat([]byte("y"), 100_000)))
 		second, err := p.RecvBytes(context.Background())
-		if err != nil || len(second) != 100_000 {
-			t.Fatalf("the next frame: %d bytes, %v", len(second), err)
+		if err != nil {
+			t.Fatalf("the next frame: %v", err)
+		} else if len(second) != 100_000 {
+			t.Fatalf("the next frame has %d bytes, want 100000", len(second))
 		}
 		if !bytes.Equal(first, whole[4:]) {
 			t.Error("the frame came in damaged, or the next one was written over it")
@@ -232,11 +259,15 @@ func TestPlistConnControlCharacters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if form, err := plist.FormatOf(body); err != nil || form != c.form {
-			t.Errorf("%q: form %v, %v", c.text, form, err)
+		if form, err := plist.FormatOf(body); err != nil {
+			t.Errorf("%q: FormatOf: %v", c.text, err)
+		} else if form != c.form {
+			t.Errorf("%q: the form is %v, want %v", c.text, form, c.form)
 		}
-		if got, err := plist.DecodeDict(body); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%q: %v, %v", c.text, got, err)
+		if got, err := plist.DecodeDict(body); err != nil {
+			t.Errorf("%q: DecodeDict: %v", c.text, err)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: DecodeDict = %v, want %v", c.text, got, want)
 		}
 	}
 }

@@ -70,11 +70,19 @@ func TestLazyFailureIsNotKept(t *testing.T) {
 		return newFakeConn(), nil
 	})
 	want := refusal
-	if c, err := l.Get(t.Context()); c != nil || !errors.Is(err, want) {
-		t.Errorf("Get = %v, %v, want %v", c, err, want)
+	c, err := l.Get(t.Context())
+	if !errors.Is(err, want) {
+		t.Errorf("Get = %v, want %v", err, want)
 	}
-	if c, err := l.Get(t.Context()); c == nil || err != nil {
-		t.Errorf("second Get = %v, %v, want a connection", c, err)
+	if c != nil {
+		t.Errorf("Get returns %v with its error", c)
+	}
+	c, err = l.Get(t.Context())
+	if err != nil {
+		t.Errorf("second Get: %v", err)
+	}
+	if c == nil {
+		t.Error("second Get returns no connection")
 	}
 }
 
@@ -95,8 +103,12 @@ func TestLazyOneOpensOthersWait(t *testing.T) {
 		synctest.Wait()
 		impatient, cancel := context.WithCancel(t.Context())
 		cancel()
-		if c, err := l.Get(impatient); c != nil || !errors.Is(err, context.Canceled) {
-			t.Errorf("Get of a cancelled context = %v, %v", c, err)
+		c, err := l.Get(impatient)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Get of a cancelled context = %v, want %v", err, context.Canceled)
+		}
+		if c != nil {
+			t.Errorf("Get of a cancelled context returns %v", c)
 		}
 		close(proceed)
 		callers.Wait()
@@ -104,7 +116,9 @@ func TestLazyOneOpensOthersWait(t *testing.T) {
 			t.Errorf("opened %d times, want 1", opened)
 		}
 		for i, c := range got {
-			if c == nil || c != got[0] {
+			if c == nil {
+				t.Errorf("caller %d has no connection", i)
+			} else if c != got[0] {
 				t.Errorf("caller %d has %v, want %v", i, c, got[0])
 			}
 		}

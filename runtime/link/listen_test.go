@@ -121,12 +121,19 @@ func testNotReplaced(t *testing.T, path string) {
 			t.Errorf("a %s is replaced", name)
 		}
 		after, err := os.Lstat(path)
-		if err != nil || before.Mode() != after.Mode() || after.Mode()&fs.ModeSocket != 0 {
-			t.Errorf("the %s in the way is %v, %v", name, after, err)
+		if err != nil {
+			t.Errorf("the %s in the way: %v", name, err)
+		} else if before.Mode() != after.Mode() {
+			t.Errorf("the mode of the %s in the way is %v, want %v", name, after.Mode(),
+				before.Mode())
+		} else if after.Mode()&fs.ModeSocket != 0 {
+			t.Errorf("the %s in the way is a socket now: %v", name, after.Mode())
 		}
 		os.Remove(path)
 	}
-	if b, err := os.ReadFile(target); err != nil || string(b) != "kept" {
-		t.Errorf("behind the link is %q, %v", b, err)
+	if b, err := os.ReadFile(target); err != nil {
+		t.Errorf("the file behind the link: %v", err)
+	} else if string(b) != "kept" {
+		t.Errorf("the file behind the link has %q, want kept", b)
 	}
 }

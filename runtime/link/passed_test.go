@@ -11,14 +11,22 @@ func TestPassed(t *testing.T) {
 	t.Parallel()
 	PassOver(t.Context(), errors.New("nobody listens"))
 	ctx, p := WithPassed(t.Context())
-	if n, first := p.Count(); n != 0 || first != nil {
-		t.Errorf("Count() = %d, %v before anything was passed over", n, first)
+	n, first := p.Count()
+	if n != 0 {
+		t.Errorf("Count() = %d before anything was passed over", n)
+	}
+	if first != nil {
+		t.Errorf("Count() has the error %v before anything was passed over", first)
 	}
 	one := errors.New("one")
 	PassOver(ctx, one)
 	PassOver(ctx, errors.New("two"))
-	if n, first := p.Count(); n != 2 || first != one {
-		t.Errorf("Count() = %d, %v, want 2, one", n, first)
+	n, first = p.Count()
+	if n != 2 {
+		t.Errorf("Count() = %d, want 2", n)
+	}
+	if first != one {
+		t.Errorf("the first error of Count() = %v, want %v", first, one)
 	}
 }
 

@@ -27,8 +27,12 @@ func TestPipeCarriesBothWays(t *testing.T) {
 			wg.Go(func() { // in pieces of every size
 				for rest := data; len(rest) > 0; {
 					n := min(1+rand.IntN(100_000), len(rest))
-					if m, err := ends[0].Write(rest[:n]); m != n || err != nil {
-						t.Errorf("Write = %d, %v", m, err)
+					m, err := ends[0].Write(rest[:n])
+					if m != n {
+						t.Errorf("Write of %d bytes = %d", n, m)
+					}
+					if err != nil {
+						t.Errorf("Write of %d bytes: %v", n, err)
 					}
 					rest = rest[n:]
 				}
@@ -41,8 +45,11 @@ func TestPipeCarriesBothWays(t *testing.T) {
 					n, err := ends[1].Read(p)
 					got = append(got, p[:n]...)
 					if err != nil {
-						if err != io.EOF || !bytes.Equal(got, data) {
-							t.Errorf("%d bytes of %d, %v", len(got), len(data), err)
+						if err != io.EOF {
+							t.Errorf("Read = %v, want %v", err, io.EOF)
+						}
+						if !bytes.Equal(got, data) {
+							t.Errorf("%d bytes arrive, want other %d bytes", len(got), len(data))
 						}
 						return
 					}
@@ -55,6 +62,18 @@ func TestPipeCarriesBothWays(t *testing.T) {
 	})
 }
 
+// wantText reads to the end and compares what was read with want.
+func wantText(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Errorf("reading %q: %v", want, err)
+	}
+	if string(got) != want {
+		t.Errorf("read %q, want %q", got, want)
+	}
+}
+
 func TestPipeClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -64,17 +83,19 @@ func TestPipeClose(t *testing.T) {
 		if err := a.Close(); err != nil {
 			t.Errorf("second Close = %v", err)
 		}
-		if got, err := io.ReadAll(b); err != nil || string(got) != "last words" {
-			t.Errorf("after the peer's Close: %q, %v", got, err)
-		}
+		wantText(t, b, "last words")
 		if _, err := b.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("Write to a closed peer = %v", err)
 		}
 		for name, call := range map[string]func([]byte) (int, error){
 			"Read": a.Read, "Write": a.Write,
 		} {
-			if n, err := call([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
-				t.Errorf("%s on a closed end = %d, %v", name, n, err)
+			n, err := call([]byte("x"))
+			if !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s on a closed end = %v, want %v", name, err, net.ErrClosed)
+			}
+			if n != 0 {
+				t.Errorf("%s on a closed end has %d bytes", name, n)
 			}
 		}
 		b.Close()
@@ -92,18 +113,14 @@ func TestPipeHalfClose(t *testing.T) {
 		if _, err := a.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Write after CloseWrite = %v", err)
 		}
-		if got, err := io.ReadAll(b); err != nil || string(got) != "question" {
-			t.Errorf("question: %q, %v", got, err)
-		}
+		wantText(t, b, "question")
 		io.WriteString(b, "answer")
 		CloseWrite(b)
-		if got, err := io.ReadAll(a); err != nil || string(got) != "answer" {
-			t.Errorf("answer: %q, %v", got, err)
-		}
+		wantText(t, a, "answer")
 	})
 }
 
-// Close ends calls that wait, on either end and in either direction.
+// TestPipeCloseUnblocks checks that Close ends the waiting reads and writes of both ends.
 func TestPipeCloseUnblocks(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -160,8 +177,12 @@ func TestPipeDeadlines(t *testing.T) {
 		buf := make([]byte, 1)
 		start := time.Now()
 		a.SetReadDeadline(start.Add(time.Second))
-		if _, err := a.Read(buf); !isTimeout(err) || time.Since(start) != time.Second {
-			t.Errorf("Read = %v after %v", err, time.Since(start))
+		_, err := a.Read(buf)
+		if !isTimeout(err) {
+			t.Errorf("Read = %v, want a timeout", err)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("Read took %v, want 1s", took)
 		}
 		io.WriteString(b, "x")
 		if _, err := a.Read(buf); !isTimeout(err) {
@@ -172,21 +193,33 @@ func TestPipeDeadlines(t *testing.T) {
 		}
 		io.ReadFull(b, make([]byte, 1)) // so that its buffer is empty below
 		a.SetReadDeadline(time.Time{})
-		if n, err := a.Read(buf); n != 1 || err != nil {
-			t.Errorf("after the deadline was taken away Read = %d, %v", n, err)
+		if n, err := a.Read(buf); n != 1 {
+			t.Errorf("after the deadline was taken away Read has %d bytes, want 1", n)
+		} else if err != nil {
+			t.Errorf("after the deadline was taken away Read = %v", err)
 		}
-		// A deadline that has passed, one that is moved, one set while waiting.
+		// The deadline has passed, then it is moved, then it is set during a call.
 		a.SetDeadline(start.Add(-time.Hour))
 		_, err1 := a.Read(buf)
-		if _, err2 := a.Write(buf); !isTimeout(err1) || !isTimeout(err2) {
-			t.Errorf("in the past: %v, %v", err1, err2)
+		_, err2 := a.Write(buf)
+		if !isTimeout(err1) {
+			t.Errorf("Read with a deadline in the past = %v, want a timeout", err1)
+		}
+		if !isTimeout(err2) {
+			t.Errorf("Write with a deadline in the past = %v, want a timeout", err2)
 		}
 		a.SetDeadline(time.Now().Add(time.Second))
 		a.SetDeadline(time.Now().Add(time.Minute))
 		start = time.Now()
-		if n, err := a.Write(make([]byte, 2*pipeBuffer)); !isTimeout(err) || n != pipeBuffer ||
-			time.Since(start) != time.Minute {
-			t.Errorf("Write = %d, %v after %v", n, err, time.Since(start))
+		n, err := a.Write(make([]byte, 2*pipeBuffer))
+		if !isTimeout(err) {
+			t.Errorf("Write = %v, want a timeout", err)
+		}
+		if n != pipeBuffer {
+			t.Errorf("Write wrote %d bytes, want %d", n, pipeBuffer)
+		}
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("Write took %v, want 1m", took)
 		}
 		a.SetDeadline(time.Time{})
 		got := make(chan error)
@@ -202,19 +235,27 @@ func TestPipeDeadlines(t *testing.T) {
 func TestPipeAddresses(t *testing.T) {
 	t.Parallel()
 	a, _ := Pipe()
-	if a.LocalAddr() == nil || a.RemoteAddr().Network() != "pipe" || a.LocalAddr().String() == "" {
-		t.Error("no address")
+	if a.LocalAddr() == nil {
+		t.Error("LocalAddr = nil")
+	} else if a.RemoteAddr().Network() != "pipe" {
+		t.Errorf("the network of RemoteAddr = %q, want pipe", a.RemoteAddr().Network())
+	} else if a.LocalAddr().String() == "" {
+		t.Error("the text of LocalAddr is empty")
 	}
-	if n, err := a.Write(nil); n != 0 || err != nil {
-		t.Errorf("empty Write = %d, %v", n, err)
+	if n, err := a.Write(nil); n != 0 {
+		t.Errorf("an empty Write wrote %d bytes", n)
+	} else if err != nil {
+		t.Errorf("an empty Write: %v", err)
 	}
-	if n, err := a.Read(nil); n != 0 || err != nil {
-		t.Errorf("empty Read = %d, %v", n, err)
+	if n, err := a.Read(nil); n != 0 {
+		t.Errorf("an empty Read has %d bytes", n)
+	} else if err != nil {
+		t.Errorf("an empty Read: %v", err)
 	}
 }
 
-// Deadlines, reads, writes and closes from many goroutines; the race detector
-// is the judge.
+// TestPipeRaces reads, writes, closes and sets deadlines from many goroutines. It finds
+// faults when it runs with the race detector.
 func TestPipeRaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -239,7 +280,7 @@ func TestPipeRaces(t *testing.T) {
 	})
 }
 
-// guards are the three kinds, each with a call that it bounds.
+// guards has the three kinds of guards, each with a call that it bounds.
 var guards = map[string]struct {
 	guard func(context.Context, net.Conn) func(error) error
 	call  func(net.Conn) error
@@ -278,12 +319,17 @@ func TestGuard(t *testing.T) {
 					release := g.guard(c.ctx, a)
 					err := release(g.call(a))
 					var i *Interrupted
-					if !errors.As(err, &i) || !errors.Is(err, c.want) ||
-						!errors.Is(err, os.ErrDeadlineExceeded) || i.Timeout() != c.timeout {
-						t.Errorf("%v, want %v", err, c.want)
+					if !errors.As(err, &i) {
+						t.Errorf("the error is %v, want an Interrupted", err)
+					} else if !errors.Is(err, c.want) {
+						t.Errorf("the error is %v, want %v", err, c.want)
+					} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("the error is %v, want %v", err, os.ErrDeadlineExceeded)
+					} else if i.Timeout() != c.timeout {
+						t.Errorf("Timeout() of %v = %v, want %v", err, i.Timeout(), c.timeout)
 					}
 				}
-				// Nothing of it stays: the next call waits again.
+				// The interruption must not affect the next call, which waits again.
 				got := make(chan error, 1)
 				go func() { got <- guards[name].call(a) }()
 				synctest.Wait()
@@ -317,7 +363,7 @@ func TestGuardLeavesOtherErrors(t *testing.T) {
 	}
 }
 
-// A cancel that comes while release runs must not poison the next call.
+// A context that is cancelled while release runs must not interrupt the next call.
 func TestGuardReleaseRace(t *testing.T) {
 	t.Parallel()
 	a, b := Pipe()

@@ -80,8 +80,10 @@ func TestQueueRing(t *testing.T) {
 			continue
 		}
 		v, ok, err := q.TryPop()
-		if !ok || err != nil {
-			t.Fatalf("TryPop = %v, %v", ok, err)
+		if !ok {
+			t.Fatalf("TryPop has no value: %v", err)
+		} else if err != nil {
+			t.Fatalf("TryPop = %v, %v", v, err)
 		}
 		if v != next {
 			t.Fatalf("took %d, want %d", v, next)
@@ -98,8 +100,12 @@ func TestQueueEnd(t *testing.T) {
 	if q.Push("b") {
 		t.Error("Push after End was taken")
 	}
-	if v, err := q.Pop(t.Context()); v != "a" || err != nil {
-		t.Errorf("Pop = %q, %v, want what was there before the end", v, err)
+	v, err := q.Pop(t.Context())
+	if err != nil {
+		t.Errorf("Pop before the end was reached: %v", err)
+	}
+	if v != "a" {
+		t.Errorf("Pop = %q, want a, which was there before the end", v)
 	}
 	if _, err := q.Pop(t.Context()); err != io.EOF {
 		t.Errorf("Pop = %v, want io.EOF", err)
@@ -169,7 +175,11 @@ func TestQueuePopEndsWithContext(t *testing.T) {
 		t.Errorf("Pop = %v, want context.Canceled", err)
 	}
 	q.Push(7)
-	if v, err := q.Pop(ctx); v != 7 || err != nil {
-		t.Errorf("Pop = %d, %v, want the value that waits", v, err)
+	v, err := q.Pop(ctx)
+	if err != nil {
+		t.Errorf("Pop of a waiting value: %v", err)
+	}
+	if v != 7 {
+		t.Errorf("Pop = %d, want the waiting value 7", v)
 	}
 }

@@ -68,19 +68,34 @@ func shakeOver(t testing.TB, version uint16, a, b net.Conn) (client, server *TLS
 
 var versions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
 
+// wantNext reads as many bytes as want has and compares them with it.
+func wantNext(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil {
+		t.Fatalf("reading %q: %v", want, err)
+	}
+	if string(got) != want {
+		t.Fatalf("read %q, want %q", got, want)
+	}
+}
+
 // say sends text over one end and expects it at the other.
 func say(t testing.TB, from, to net.Conn, text string) {
 	t.Helper()
 	got := make([]byte, len(text))
 	_, err1 := io.WriteString(from, text)
 	_, err2 := io.ReadFull(to, got)
-	if err := errors.Join(err1, err2); err != nil || string(got) != text {
-		t.Fatalf("said %q, heard %q, %v", text, got, err)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatalf("sending %q: %v", text, err)
+	}
+	if string(got) != text {
+		t.Fatalf("sent %q, received %q", text, got)
 	}
 }
 
-// Both sides come back to plain text, whichever ends TLS first, and may go on
-// to TLS again; this is StopSession followed by StartSession.
+// TestHandBack returns both sides to plain text and then to TLS again, as StopSession
+// and StartSession do. Either side may be the one that ends TLS first.
 func TestHandBack(t *testing.T) {
 	t.Parallel()
 	for name, version := range versions {
@@ -105,8 +120,8 @@ func TestHandBack(t *testing.T) {
 					go func() {
 						c, err := first.HandBack(ctx)
 						if err == nil {
-							// Plain text right behind close_notify, before the
-							// other side has looked at either.
+							// The plain text directly follows close_notify, and the
+							// other side has not read either yet.
 							_, err = io.WriteString(c, "plain at once")
 						}
 						done <- result{c, err}
@@ -116,11 +131,7 @@ func TestHandBack(t *testing.T) {
 					if err := errors.Join(r.err, err2); err != nil {
 						t.Fatalf("round %d: %v", round, err)
 					}
-					got := make([]byte, len("plain at once"))
-					if _, err := io.ReadFull(c2, got); err != nil ||
-						string(got) != "plain at once" {
-						t.Fatalf("round %d: %q, %v", round, got, err)
-					}
+					wantNext(t, c2, "plain at once")
 					say(t, c2, r.c, "plain back")
 					a, b = r.c, c2
 					if !clientFirst {
@@ -134,8 +145,8 @@ func TestHandBack(t *testing.T) {
 	}
 }
 
-// Close_notify and plain text in one segment: crypto/tls alone would swallow
-// the plain text.
+// TestHandBackWithPlainInSameSegment sends close_notify and plain text in one segment.
+// Without recordConn, crypto/tls would read the plain text and drop it.
 func TestHandBackWithPlainInSameSegment(t *testing.T) {
 	t.Parallel()
 	for name, version := range versions {
@@ -152,10 +163,7 @@ func TestHandBackWithPlainInSameSegment(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := make([]byte, 10)
-			if _, err := io.ReadFull(plain, got); err != nil || string(got) != "plain text" {
-				t.Errorf("%q, %v", got, err)
-			}
+			wantNext(t, plain, "plain text")
 		})
 	}
 }
@@ -180,8 +188,8 @@ func (g *gathering) flush() {
 	g.Conn.Write(g.held)
 }
 
-// A service that uses TLS for its handshake alone sends its first bytes in the
-// segment of its last handshake record.
+// TestRawWithPlainInSameSegment uses a service that uses TLS only for its handshake. It
+// sends its first bytes in the segment of its last handshake record.
 func TestRawWithPlainInSameSegment(t *testing.T) {
 	t.Parallel()
 	for name, version := range versions {
@@ -214,20 +222,14 @@ func TestRawWithPlainInSameSegment(t *testing.T) {
 				t.Fatal(err)
 			}
 			raw := client.Raw()
-			got := make([]byte, 14)
-			if _, err := io.ReadFull(raw, got); err != nil || string(got) != "plain greeting" {
-				t.Errorf("%q, %v", got, err)
-			}
+			wantNext(t, raw, "plain greeting")
 			io.WriteString(raw, "plain reply")
-			reply := make([]byte, 11)
-			if _, err := io.ReadFull(b, reply); err != nil || string(reply) != "plain reply" {
-				t.Errorf("%q, %v", reply, err)
-			}
+			wantNext(t, b, "plain reply")
 		})
 	}
 }
 
-// holdFrom holds what is written from the given flight on.
+// holdFrom holds the given flight and all that follow, and passes the earlier ones on.
 type holdFrom struct {
 	net.Conn
 	g       *gathering
@@ -243,8 +245,8 @@ func (h *holdFrom) Write(p []byte) (int, error) {
 	return h.Conn.Write(p)
 }
 
-// A peer that just closes has not ended TLS: nothing may be taken for plain
-// text.
+// TestHandBackFailures uses peers that close without ending TLS, or send nothing. In both
+// cases HandBack must fail and must not treat any bytes as plain text.
 func TestHandBackFailures(t *testing.T) {
 	t.Parallel()
 	for name, version := range versions {
@@ -252,17 +254,23 @@ func TestHandBackFailures(t *testing.T) {
 			t.Parallel()
 			client, server := shake(t, version)
 			server.raw.Close()
-			if c, err := client.HandBack(context.Background()); !errors.Is(err,
-				io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) || c != nil {
-				t.Errorf("peer closed: %v, %v", c, err)
+			c, err := client.HandBack(context.Background())
+			if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("peer closed: HandBack = %v, want %v", err, io.ErrUnexpectedEOF)
+			}
+			if c != nil {
+				t.Errorf("peer closed: HandBack returns %v", c)
 			}
 			synctest.Test(t, func(t *testing.T) {
 				client, server := shake(t, version)
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				if c, err := client.HandBack(ctx); !errors.Is(err, context.DeadlineExceeded) ||
-					c != nil {
-					t.Errorf("silent peer: %v, %v", c, err)
+				c, err := client.HandBack(ctx)
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("silent peer: HandBack = %v, want %v", err, context.DeadlineExceeded)
+				}
+				if c != nil {
+					t.Errorf("silent peer: HandBack returns %v", c)
 				}
 				if _, err := client.raw.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 					t.Errorf("the connection is still open: %v", err)
@@ -278,19 +286,21 @@ func TestHandshakeFailures(t *testing.T) {
 	cc, sc := configs(tls.VersionTLS13)
 	for name, do := range map[string]func(context.Context, net.Conn) (*TLSConn, error){
 		"client": func(ctx context.Context, c net.Conn) (*TLSConn, error) {
-			return ClientTLS(ctx, c,
-				cc)
+			return ClientTLS(ctx, c, cc)
 		},
 		"server": func(ctx context.Context, c net.Conn) (*TLSConn, error) {
-			return ServerTLS(ctx, c,
-				sc)
+			return ServerTLS(ctx, c, sc)
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := Pipe()
 			io.WriteString(b, "HTTP/1.1 400 Bad Request\r\n\r\n")
-			if c, err := do(context.Background(), a); err == nil || c != nil {
-				t.Errorf("%s against plain text: %v", name, err)
+			c, err := do(context.Background(), a)
+			if err == nil {
+				t.Errorf("%s against plain text does not fail", name)
+			}
+			if c != nil {
+				t.Errorf("%s against plain text returns %v", name, c)
 			}
 			if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s: the connection is still open: %v", name, err)
@@ -299,9 +309,12 @@ func TestHandshakeFailures(t *testing.T) {
 
 			a, b = Pipe()
 			start := time.Now()
-			if _, err := do(context.Background(), a); !errors.Is(err, context.DeadlineExceeded) ||
-				time.Since(start) != handshakeTimeout {
-				t.Errorf("%s against silence: %v after %v", name, err, time.Since(start))
+			_, err = do(context.Background(), a)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s against silence = %v, want %v", name, err, context.DeadlineExceeded)
+			}
+			if took := time.Since(start); took != handshakeTimeout {
+				t.Errorf("%s against silence took %v, want %v", name, took, handshakeTimeout)
 			}
 			b.Close()
 
@@ -316,7 +329,7 @@ func TestHandshakeFailures(t *testing.T) {
 	}
 }
 
-// However the bytes arrive, TLS above sees the same.
+// TestRecordConnPieces checks that TLS works however the bytes are split on arrival.
 func TestRecordConnPieces(t *testing.T) {
 	t.Parallel()
 	for name, wrap := range map[string]func(io.Reader) io.Reader{
@@ -333,8 +346,10 @@ func TestRecordConnPieces(t *testing.T) {
 					server.Close()
 				}()
 				got, err := io.ReadAll(client)
-				if err != nil || !bytes.Equal(got, data) {
-					t.Errorf("%d of %d bytes, %v", len(got), len(data), err)
+				if err != nil {
+					t.Errorf("after %d of %d bytes: %v", len(got), len(data), err)
+				} else if !bytes.Equal(got, data) {
+					t.Errorf("%d bytes arrive, want other %d bytes", len(got), len(data))
 				}
 			})
 		}
@@ -348,8 +363,8 @@ type wrapped struct {
 
 func (w *wrapped) Read(p []byte) (int, error) { return w.r.Read(p) }
 
-// recordConn gives out no byte from behind the current record, and every byte
-// in order.
+// FuzzRecordConn checks that recordConn returns no byte from after the current record,
+// and returns every byte in order.
 func FuzzRecordConn(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x02ab\x17\x03\x03\x00\x01c"), uint8(3))
 	f.Add([]byte("HTTP/1.1"), uint8(1))
@@ -378,7 +393,8 @@ func FuzzRecordConn(f *testing.F) {
 	})
 }
 
-// The price of being able to take TLS off again.
+// BenchmarkTLS measures what recordConn costs, which makes it possible to return to
+// plain text.
 func BenchmarkTLS(b *testing.B) {
 	for _, kind := range []string{"recordConn", "bare crypto/tls"} {
 		b.Run(kind, func(b *testing.B) {
@@ -504,8 +520,10 @@ func TestCork(t *testing.T) {
 	if n := below.n.Load(); n != 1 {
 		t.Errorf("%d writes, want one", n)
 	}
-	if _, err := client.Write([]byte("after")); err != nil || below.n.Load() != 2 {
-		t.Errorf("a write after Uncork: %v, %d writes in all", err, below.n.Load())
+	if _, err := client.Write([]byte("after")); err != nil {
+		t.Errorf("a write after Uncork: %v", err)
+	} else if below.n.Load() != 2 {
+		t.Errorf("%d writes after Uncork, want 2 in all", below.n.Load())
 	}
 	client.Close()
 }

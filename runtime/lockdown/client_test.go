@@ -130,8 +130,8 @@ func TestRequests(t *testing.T) {
 		cl, end := scripted(t, plist.Dict{"Request": name, "Error": "Odd"})
 		wantCode(t, name, x.call(t.Context(), cl), "Odd")
 		x.want["Label"] = "prog"
-		if got := end(); len(got) != 1 || !reflect.DeepEqual(got[0], x.want) {
-			t.Errorf("%s sent\n %v, want\n %v", name, got, x.want)
+		if got, want := end(), []plist.Dict{x.want}; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s sent\n %v, want\n %v", name, got, want)
 		}
 	}
 	if _, there := record["HostPrivateKey"]; !there {
@@ -290,16 +290,20 @@ func TestSupervisedChallenge(t *testing.T) {
 	_, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID},
 		PairOptions{SupervisorCertificate: []byte("der")})
 	var e *Error
-	if !errors.As(err, &e) || e.Code != ErrMCChallengeRequired {
-		t.Fatalf("Pair = %#v, want ErrMCChallengeRequired", err)
+	if !errors.As(err, &e) {
+		t.Fatalf("Pair = %#v, want an Error", err)
+	} else if e.Code != ErrMCChallengeRequired {
+		t.Fatalf("Pair = %v, want the code %v", err, ErrMCChallengeRequired)
 	}
 	if string(e.Challenge) != "nonce" {
 		t.Fatalf("the challenge is %q, want nonce", e.Challenge)
 	}
 	r, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID},
 		PairOptions{ChallengeResponse: []byte("signed")})
-	if err != nil || string(r.EscrowBag) != "bag" {
-		t.Errorf("second Pair = %+v, %v", r, err)
+	if err != nil {
+		t.Errorf("second Pair: %v", err)
+	} else if string(r.EscrowBag) != "bag" {
+		t.Errorf("second Pair has the escrow bag %q, want bag", r.EscrowBag)
 	}
 }
 
@@ -333,9 +337,10 @@ func TestSilentDevice(t *testing.T) {
 			}
 			begin := time.Now()
 			_, err := cl.Get(ctx, "", "ProductVersion")
-			if took := time.Since(begin); took != want ||
-				!errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Get = %v after %v, want a time-out after %v", err, took, want)
+			if took := time.Since(begin); took != want {
+				t.Errorf("Get took %v, want %v", took, want)
+			} else if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Get = %v, want %v", err, context.DeadlineExceeded)
 			}
 			if got, want := err.Error(),
 				`lockdown: GetValue "ProductVersion": timed out`; got != want {
@@ -375,8 +380,10 @@ func TestCancelAndClose(t *testing.T) {
 			t.Errorf("second Close = %v", err)
 		}
 		var e *Error
-		if err := <-first; !errors.Is(err, net.ErrClosed) || !errors.As(err, &e) {
-			t.Errorf("call in progress = %v, want net.ErrClosed", err)
+		if err := <-first; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the call in progress = %v, want %v", err, net.ErrClosed)
+		} else if !errors.As(err, &e) {
+			t.Errorf("the call in progress = %v, want an Error", err)
 		}
 	})
 }
@@ -393,8 +400,11 @@ func TestConcurrentCalls(t *testing.T) {
 				if i%2 == 1 {
 					key, want = "UniqueDeviceID", p.Identity.UDID
 				}
-				if v, err := cl.Get(t.Context(), "", key); err != nil || v != want {
-					t.Errorf("Get(%s) = %v, %v", key, v, err)
+				if v, err := cl.Get(t.Context(), "", key); err != nil {
+					t.Errorf("Get(%s): %v", key, err)
+					return
+				} else if v != want {
+					t.Errorf("Get(%s) = %v, want %v", key, v, want)
 					return
 				}
 			}

@@ -177,8 +177,11 @@ func TestFaults(t *testing.T) {
 		return nil
 	}
 	err = dial(t, d).StartSession(ctx, h.id)
-	if !errors.Is(err, ErrTLS) || !errors.Is(err, net.ErrClosed) {
-		t.Errorf("StartSession = %v, want ErrTLS and net.ErrClosed", err)
+	if !errors.Is(err, ErrTLS) {
+		t.Errorf("StartSession = %v, want %v", err, ErrTLS)
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("StartSession = %v, want %v", err, net.ErrClosed)
 	}
 
 	// A late answer.

@@ -84,8 +84,10 @@ func FuzzRequest(f *testing.F) {
 			if _, refused := reply["Error"]; refused && reply["Value"] != nil {
 				t.Errorf("%v: refusal with a value: %v", d, reply)
 			}
-			if got := send(t, reply); got["Request"] != reply["Request"] || len(got) != len(reply) {
-				t.Errorf("%v: answer %v arrives as %v", d, reply, got)
+			if got := send(t, reply); got["Request"] != reply["Request"] {
+				t.Errorf("%v: the request of the answer %v arrives as %v", d, reply, got["Request"])
+			} else if len(got) != len(reply) {
+				t.Errorf("%v: the answer %v arrives as %v", d, reply, got)
 			}
 		}
 	})
@@ -136,8 +138,14 @@ func FuzzReply(f *testing.F) {
 		link.CloseWrite(dev)
 		v, err := cl.Get(context.Background(), "d", "k")
 		var e *Error
-		if (err == nil) != (v != nil) || err != nil && !errors.As(err, &e) {
-			t.Errorf("Get = %v, %v", v, err)
+		if err == nil && v == nil {
+			t.Error("Get returns neither a value nor an error")
+		}
+		if err != nil && v != nil {
+			t.Errorf("Get returns %v with its error %v", v, err)
+		}
+		if err != nil && !errors.As(err, &e) {
+			t.Errorf("Get = %v, want an Error", err)
 		}
 		if _, err := cl.StartService(context.Background(), "s", nil); err == nil {
 			return

@@ -168,8 +168,11 @@ func wantReply(t *testing.T, req, got, want plist.Dict) {
 func wantCode(t *testing.T, what string, err error, want Code) {
 	t.Helper()
 	var e *Error
-	if !errors.Is(err, want) || !errors.As(err, &e) {
-		t.Errorf("%s = %v, want *Error with %s", what, err, want)
+	if !errors.Is(err, want) {
+		t.Errorf("%s = %v, want the code %s", what, err, want)
+	}
+	if !errors.As(err, &e) {
+		t.Errorf("%s = %v (%T), want an *Error", what, err, err)
 	}
 }
 
@@ -359,9 +362,18 @@ func TestTolerance(t *testing.T) {
 
 	// An empty Key is the whole domain.
 	all := talk(t, c, plist.Dict{"Request": "GetValue", "Key": "", "Domain": ""})
-	if d, ok := all.Dict("Value"); !ok || d["DeviceName"] != p.Values.Name() || all["Key"] != nil ||
-		all["Domain"] != nil {
-		t.Errorf("GetValue with empty names = %v", all)
+	d, ok := all.Dict("Value")
+	if !ok {
+		t.Errorf("GetValue with empty names = %v, want a dictionary", all)
+	}
+	if d["DeviceName"] != p.Values.Name() {
+		t.Errorf("DeviceName = %v among all values, want %v", d["DeviceName"], p.Values.Name())
+	}
+	if all["Key"] != nil {
+		t.Errorf("GetValue with empty names answers the key %v", all["Key"])
+	}
+	if all["Domain"] != nil {
+		t.Errorf("GetValue with empty names answers the domain %v", all["Domain"])
 	}
 }
 
@@ -384,8 +396,10 @@ func TestUnpairedView(t *testing.T) {
 			continue
 		}
 		if k == "DevicePublicKey" {
-			if _, there := all[k]; there || !reflect.DeepEqual(v, p.Trust.PublicKeyPEM()) {
-				t.Errorf("DevicePublicKey = %s, among all values: %v", v, there)
+			if _, there := all[k]; there {
+				t.Error("DevicePublicKey is among all values")
+			} else if !reflect.DeepEqual(v, p.Trust.PublicKeyPEM()) {
+				t.Errorf("DevicePublicKey = %s, want %s", v, p.Trust.PublicKeyPEM())
 			}
 		} else if !reflect.DeepEqual(all[k], v) {
 			t.Errorf("%s = %v, among all values %v", k, v, all[k])
@@ -405,8 +419,10 @@ func TestTrustedConnection(t *testing.T) {
 	d := never(p)
 	d.Trusted = true
 	cl := dial(t, d)
-	if v, err := cl.Get(t.Context(), "", "SerialNumber"); err != nil || v == "" {
-		t.Errorf("Get(SerialNumber) = %v, %v", v, err)
+	if v, err := cl.Get(t.Context(), "", "SerialNumber"); err != nil {
+		t.Errorf("Get(SerialNumber): %v", err)
+	} else if v == "" {
+		t.Error("Get(SerialNumber) is empty")
 	}
 	wantCode(t, "StartSession", cl.StartSession(t.Context(), newComputer(t, p).id),
 		ErrSessionActive)

@@ -30,12 +30,16 @@ func TestPairAccept(t *testing.T) {
 	ctx := t.Context()
 	cl := dial(t, never(p))
 	r, err := cl.Pair(ctx, h.record, PairOptions{HostName: "desk"})
-	if err != nil || len(r.EscrowBag) != 32 {
-		t.Fatalf("Pair = %+v, %v", r, err)
+	if err != nil {
+		t.Fatalf("Pair: %v", err)
+	} else if len(r.EscrowBag) != 32 {
+		t.Fatalf("Pair has an escrow bag of %d bytes, want 32", len(r.EscrowBag))
 	}
 	again, err := cl.Pair(ctx, h.record, PairOptions{})
-	if err != nil || !bytes.Equal(again.EscrowBag, r.EscrowBag) {
-		t.Errorf("second Pair = %+v, %v, want the same bag", again, err)
+	if err != nil {
+		t.Errorf("second Pair: %v", err)
+	} else if !bytes.Equal(again.EscrowBag, r.EscrowBag) {
+		t.Errorf("second Pair has the escrow bag % x, want % x", again.EscrowBag, r.EscrowBag)
 	}
 	if err := cl.ValidatePair(ctx, h.record); err != nil {
 		t.Error(err)
@@ -62,9 +66,14 @@ func TestPairAsk(t *testing.T) {
 	}
 	wantCode(t, "first Pair", pair(), ErrPairingDialogResponsePending)
 	wantCode(t, "Pair while the dialog shows", pair(), ErrPairingDialogResponsePending)
-	if d, ok := p.Trust.ShownDialog(); !ok || d.SystemBUID != buid || d.HostName != "desk" ||
-		d.Label != "test" {
-		t.Errorf("dialog = %+v, %v", d, ok)
+	if d, ok := p.Trust.ShownDialog(); !ok {
+		t.Error("no dialog is shown")
+	} else if d.SystemBUID != buid {
+		t.Errorf("the dialog has the SystemBUID %q, want %q", d.SystemBUID, buid)
+	} else if d.HostName != "desk" {
+		t.Errorf("the dialog has the host name %q, want desk", d.HostName)
+	} else if d.Label != "test" {
+		t.Errorf("the dialog has the label %q, want test", d.Label)
 	}
 	p.Trust.TapDeny()
 	err := pair()

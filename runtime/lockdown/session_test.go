@@ -49,15 +49,22 @@ func TestSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	serial, err := cl.Get(ctx, "", "SerialNumber")
-	if err != nil || serial != all["SerialNumber"] || serial == "" {
-		t.Errorf("SerialNumber = %v, %v; among all values %v", serial, err, all["SerialNumber"])
+	if err != nil {
+		t.Errorf("Get(SerialNumber): %v", err)
+	} else if serial != all["SerialNumber"] {
+		t.Errorf("SerialNumber = %v, but %v among all values", serial, all["SerialNumber"])
+	} else if serial == "" {
+		t.Error("SerialNumber is empty")
 	}
-	if v, err := cl.Get(ctx, "com.apple.disk_usage", "TotalDiskCapacity"); err != nil ||
-		v.(int64) <= 0 {
-		t.Errorf("TotalDiskCapacity = %v, %v", v, err)
+	if v, err := cl.Get(ctx, "com.apple.disk_usage", "TotalDiskCapacity"); err != nil {
+		t.Errorf("Get(TotalDiskCapacity): %v", err)
+	} else if v.(int64) <= 0 {
+		t.Errorf("TotalDiskCapacity = %v, want a positive number", v)
 	}
-	if d, err := cl.Domain(ctx, "com.example.unknown"); err != nil || len(d) != 0 {
-		t.Errorf("unknown domain = %v, %v", d, err)
+	if d, err := cl.Domain(ctx, "com.example.unknown"); err != nil {
+		t.Errorf("Domain of an unknown name: %v", err)
+	} else if len(d) != 0 {
+		t.Errorf("Domain of an unknown name = %v", d)
 	}
 
 	if err := cl.Set(ctx, "", "DeviceName", "Renamed"); err != nil {
@@ -72,9 +79,10 @@ func TestSession(t *testing.T) {
 	wantCode(t, "Remove without a key", cl.Remove(ctx, "", ""), ErrMissingKey)
 
 	e, err := cl.StartService(ctx, "com.apple.afc", nil)
-	if want := (Endpoint{Service: "com.apple.afc", Port: 49231, TLS: true}); err != nil ||
-		e != want {
-		t.Errorf("StartService = %+v, %v, want %+v", e, err, want)
+	if want := (Endpoint{Service: "com.apple.afc", Port: 49231, TLS: true}); err != nil {
+		t.Errorf("StartService: %v", err)
+	} else if e != want {
+		t.Errorf("StartService = %v, want %v", e, want)
 	}
 	_, err = cl.StartService(ctx, "com.example.none", nil)
 	wantCode(t, "StartService(com.example.none)", err, ErrInvalidService)
@@ -114,8 +122,10 @@ func TestStopSession(t *testing.T) {
 		}
 		_, err := cl.Get(ctx, "", "SerialNumber")
 		wantCode(t, "Get after StopSession", err, ErrGetProhibited)
-		if v, err := cl.Get(ctx, "", "DeviceName"); err != nil || v != p.Values.Name() {
-			t.Fatalf("plain text %d: %v, %v", i, v, err)
+		if v, err := cl.Get(ctx, "", "DeviceName"); err != nil {
+			t.Fatalf("plain text %d: %v", i, err)
+		} else if v != p.Values.Name() {
+			t.Fatalf("plain text %d: DeviceName = %v, want %v", i, v, p.Values.Name())
 		}
 	}
 }
@@ -128,8 +138,11 @@ func TestSessionTranscript(t *testing.T) {
 	start := talk(t, c,
 		plist.Dict{"Label": "x", "Request": "StartSession", "HostID": hostID, "SystemBUID": buid})
 	id, _ := start.String("SessionID")
-	if len(id) != 36 || id != strings.ToUpper(id) {
-		t.Errorf("SessionID = %q", id)
+	if len(id) != 36 {
+		t.Errorf("SessionID = %q has %d bytes, want 36", id, len(id))
+	}
+	if id != strings.ToUpper(id) {
+		t.Errorf("SessionID = %q is not in upper case", id)
 	}
 	wantReply(t, start, start,
 		plist.Dict{"Request": "StartSession", "SessionID": id, "EnableSessionSSL": true})
@@ -248,15 +261,19 @@ func TestHandshake(t *testing.T) {
 			continue
 		}
 		st := tc.ConnectionState()
-		if st.Version != x.version || x.suite != 0 && st.CipherSuite != x.suite {
-			t.Errorf("%s: %s %s", x.name, tls.VersionName(st.Version),
-				tls.CipherSuiteName(st.CipherSuite))
+		if st.Version != x.version {
+			t.Errorf("%s: %s, want %s", x.name, tls.VersionName(st.Version),
+				tls.VersionName(x.version))
 		}
-		if want := certificateDER(h.record["DeviceCertificate"].([]byte)); len(
-			st.PeerCertificates,
-		) != 1 || !reflect.DeepEqual(st.PeerCertificates[0].Raw, want) {
-			t.Errorf("%s: %d certificates, or not the host's DeviceCertificate", x.name,
-				len(st.PeerCertificates))
+		if x.suite != 0 && st.CipherSuite != x.suite {
+			t.Errorf("%s: %s, want %s", x.name, tls.CipherSuiteName(st.CipherSuite),
+				tls.CipherSuiteName(x.suite))
+		}
+		want := certificateDER(h.record["DeviceCertificate"].([]byte))
+		if n := len(st.PeerCertificates); n != 1 {
+			t.Errorf("%s: %d certificates, want 1", x.name, n)
+		} else if !reflect.DeepEqual(st.PeerCertificates[0].Raw, want) {
+			t.Errorf("%s: the certificate is not the host's DeviceCertificate", x.name)
 		}
 		req := plist.Dict{"Request": "QueryType"}
 		wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "QueryType", "Type": DeviceType})
@@ -371,9 +388,10 @@ func TestServiceTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]byte, 26)
-		if _, err := io.ReadFull(c, got); err != nil ||
-			string(got) != "hello from the device12345" {
-			t.Errorf("gate %v: read %q, %v", gate, got, err)
+		if _, err := io.ReadFull(c, got); err != nil {
+			t.Errorf("gate %v: %v", gate, err)
+		} else if string(got) != "hello from the device12345" {
+			t.Errorf("gate %v: read %q", gate, got)
 		}
 		if err := <-served; err != nil {
 			t.Errorf("gate %v: device: %v", gate, err)
@@ -394,8 +412,10 @@ func TestServiceTLSRefused(t *testing.T) {
 		_, err := DeviceTLS(context.Background(), b, p.Trust.Key(), host)
 		served <- err
 	}()
-	if c, err := ServiceTLS(t.Context(), a, h.stranger, true); !errors.Is(err, ErrTLS) || c != nil {
-		t.Errorf("ServiceTLS = %v, %v, want ErrTLS", c, err)
+	if c, err := ServiceTLS(t.Context(), a, h.stranger, true); !errors.Is(err, ErrTLS) {
+		t.Errorf("ServiceTLS = %v, want %v", err, ErrTLS)
+	} else if c != nil {
+		t.Errorf("ServiceTLS returns %v with its error", c)
 	}
 	if err := <-served; !errors.Is(err, ErrTLS) {
 		t.Errorf("DeviceTLS = %v, want ErrTLS", err)
@@ -436,8 +456,10 @@ func TestLockedPhone(t *testing.T) {
 	start("no bag", nil, ErrPasswordProtected)
 	start("wrong bag", make([]byte, 32), ErrEscrowLocked)
 	start("right bag", host.EscrowBag, "")
-	if v, err := cl.Get(ctx, "", "PasswordProtected"); err != nil || v != true {
-		t.Errorf("PasswordProtected = %v, %v", v, err)
+	if v, err := cl.Get(ctx, "", "PasswordProtected"); err != nil {
+		t.Errorf("Get(PasswordProtected): %v", err)
+	} else if v != true {
+		t.Errorf("PasswordProtected = %v, want true", v)
 	}
 	p.Screen.Unlock()
 	start("unlocked", nil, "")

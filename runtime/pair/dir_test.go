@@ -37,19 +37,25 @@ func TestDir(t *testing.T) {
 		}
 	}
 	got, err := d.Load(ctx, testUDID)
-	if err != nil || !reflect.DeepEqual(got, r) {
-		t.Errorf("Load = %v, %v", got, err)
+	if err != nil {
+		t.Errorf("Load: %v", err)
+	} else if !reflect.DeepEqual(got, r) {
+		t.Errorf("Load = %v, want %v", got, r)
 	}
 	entries, _ := os.ReadDir(folder)
-	if len(entries) != 1 || entries[0].Name() != testUDID+".plist" {
-		t.Errorf("folder holds %v", entries)
+	if len(entries) != 1 {
+		t.Errorf("the folder has %v, want one file", entries)
+	} else if entries[0].Name() != testUDID+".plist" {
+		t.Errorf("the folder has the file %s, want %s.plist", entries[0].Name(), testUDID)
 	}
 	if runtime.GOOS != "windows" {
 		for path, want := range map[string]fs.FileMode{
 			folder: 0o700, filepath.Join(folder, testUDID+".plist"): 0o600,
 		} {
-			if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
-				t.Errorf("%s has mode %v, %v; want %v", filepath.Base(path), i.Mode(), err, want)
+			if i, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %v", filepath.Base(path), err)
+			} else if i.Mode().Perm() != want {
+				t.Errorf("%s has the mode %v, want %v", filepath.Base(path), i.Mode(), want)
 			}
 		}
 	}
@@ -76,8 +82,11 @@ func TestDirNames(t *testing.T) {
 			"Load": err, "Save": d.Save(ctx, id, r), "Delete": d.Delete(ctx, id),
 		} {
 			var e *Error
-			if !errors.Is(err, ErrName) || !errors.As(err, &e) {
-				t.Errorf("%s %q = %v, want ErrName", op, id, err)
+			if !errors.Is(err, ErrName) {
+				t.Errorf("%s %q = %v, want %v", op, id, err, ErrName)
+			}
+			if !errors.As(err, &e) {
+				t.Errorf("%s %q = %v, want an *Error", op, id, err)
 			}
 		}
 	}
@@ -104,8 +113,11 @@ func TestDirBUID(t *testing.T) {
 	}
 	wg.Wait()
 	for _, b := range buids {
-		if b != buids[0] || !isUUID(b) {
-			t.Errorf("BUIDs %v", buids)
+		if b != buids[0] {
+			t.Errorf("the BUIDs differ: %v", buids)
+			break
+		} else if !isUUID(b) {
+			t.Errorf("the BUID %q is not a UUID", b)
 			break
 		}
 	}
@@ -122,9 +134,10 @@ func TestDirBUID(t *testing.T) {
 	}
 	b, _ := os.ReadFile(name)
 	config, err := plist.DecodeDict(b)
-	if want := (plist.Dict{"HostID": "H", "SystemBUID": buid}); err != nil ||
-		!reflect.DeepEqual(config, want) {
-		t.Errorf("configuration = %v, %v; want %v", config, err, want)
+	if want := (plist.Dict{"HostID": "H", "SystemBUID": buid}); err != nil {
+		t.Errorf("reading the configuration: %v", err)
+	} else if !reflect.DeepEqual(config, want) {
+		t.Errorf("configuration = %v, want %v", config, want)
 	}
 	os.WriteFile(name, []byte("junk"), 0o600)
 	if s, err := NewDir(folder).BUID(ctx); err == nil {
@@ -150,9 +163,12 @@ func TestDirFailures(t *testing.T) {
 	}
 	good := NewDir(root)
 	os.WriteFile(filepath.Join(root, testUDID+".plist"), []byte("junk"), 0o600)
-	if r, err := good.Load(ctx, testUDID); err == nil || r != nil ||
-		errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load of junk = %v, %v", r, err)
+	if r, err := good.Load(ctx, testUDID); err == nil {
+		t.Error("Load of junk does not fail")
+	} else if r != nil {
+		t.Errorf("Load of junk returns %v with its error", r)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load of junk = %v, which says that there is no file", err)
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
@@ -176,8 +192,10 @@ func TestFiles(t *testing.T) {
 	if err := f.Write("x", []byte("bytes")); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := f.Read("x"); err != nil || string(b) != "bytes" {
-		t.Errorf("Read = %q, %v", b, err)
+	if b, err := f.Read("x"); err != nil {
+		t.Errorf("Read: %v", err)
+	} else if string(b) != "bytes" {
+		t.Errorf("Read = %q, want bytes", b)
 	}
 	if err := f.Delete("x"); err != nil {
 		t.Error(err)

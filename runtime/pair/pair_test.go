@@ -71,9 +71,14 @@ func testRecord(t testing.TB) *Record {
 func certificate(t testing.TB, text []byte) *x509.Certificate {
 	t.Helper()
 	block, rest := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" || len(rest) != 0 ||
-		!bytes.HasSuffix(text, []byte("-----\n")) {
-		t.Fatalf("not one PEM certificate with a final newline: %q", text)
+	if block == nil {
+		t.Fatalf("not a PEM block: %q", text)
+	} else if block.Type != "CERTIFICATE" {
+		t.Fatalf("the PEM block has the type %q, want CERTIFICATE", block.Type)
+	} else if len(rest) != 0 {
+		t.Fatalf("%q follows the certificate", rest)
+	} else if !bytes.HasSuffix(text, []byte("-----\n")) {
+		t.Fatalf("no newline at the end of %q", text)
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
@@ -91,21 +96,32 @@ func TestCertificates(t *testing.T) {
 	for name, c := range map[string]*x509.Certificate{
 		"root": root, "host": host, "device": device,
 	} {
-		if c.Version != 3 || c.SerialNumber.Cmp(big.NewInt(1)) != 0 ||
-			c.SignatureAlgorithm != x509.SHA256WithRSA {
-			t.Errorf("%s: version %d, serial %v, %v", name, c.Version, c.SerialNumber,
-				c.SignatureAlgorithm)
+		if c.Version != 3 {
+			t.Errorf("%s: version %d, want 3", name, c.Version)
+		}
+		if c.SerialNumber.Cmp(big.NewInt(1)) != 0 {
+			t.Errorf("%s: serial number %v, want 1", name, c.SerialNumber)
+		}
+		if c.SignatureAlgorithm != x509.SHA256WithRSA {
+			t.Errorf("%s: signed with %v, want %v", name, c.SignatureAlgorithm, x509.SHA256WithRSA)
 		}
 		empty := []byte{0x30, 0}
-		if !bytes.Equal(c.RawSubject, empty) || !bytes.Equal(c.RawIssuer, empty) {
-			t.Errorf("%s: names are not empty: % x, % x", name, c.RawSubject, c.RawIssuer)
+		if !bytes.Equal(c.RawSubject, empty) {
+			t.Errorf("%s: the subject is not empty: % x", name, c.RawSubject)
 		}
-		if !c.BasicConstraintsValid || c.IsCA != (name == "root") {
-			t.Errorf("%s: basic constraints %v, CA %v", name, c.BasicConstraintsValid, c.IsCA)
+		if !bytes.Equal(c.RawIssuer, empty) {
+			t.Errorf("%s: the issuer is not empty: % x", name, c.RawIssuer)
 		}
-		if d := c.NotAfter.Sub(c.NotBefore); d < 10*365*24*time.Hour ||
-			time.Since(c.NotBefore) < 30*time.Second {
-			t.Errorf("%s: valid from %v to %v", name, c.NotBefore, c.NotAfter)
+		if !c.BasicConstraintsValid {
+			t.Errorf("%s: the basic constraints are invalid", name)
+		}
+		if c.IsCA != (name == "root") {
+			t.Errorf("%s: IsCA = %v, want %v", name, c.IsCA, name == "root")
+		}
+		if d := c.NotAfter.Sub(c.NotBefore); d < 10*365*24*time.Hour {
+			t.Errorf("%s: valid for %v, want ten years at least", name, d)
+		} else if time.Since(c.NotBefore) < 30*time.Second {
+			t.Errorf("%s: valid from %v, want an earlier time", name, c.NotBefore)
 		}
 		if err := root.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate,
 			c.Signature); err != nil {
@@ -137,15 +153,19 @@ func TestCertificates(t *testing.T) {
 	}
 	for name, text := range map[string][]byte{"host": r.HostPrivateKey, "root": r.RootPrivateKey} {
 		block, _ := pem.Decode(text)
-		if block == nil || block.Type != "PRIVATE KEY" {
-			t.Fatalf("%s key is not PKCS#8", name)
+		if block == nil {
+			t.Fatalf("the %s key is not PEM", name)
+		} else if block.Type != "PRIVATE KEY" {
+			t.Fatalf("the %s key has the type %q, want PRIVATE KEY", name, block.Type)
 		}
 		if _, err := x509.ParsePKCS8PrivateKey(block.Bytes); err != nil {
 			t.Error(err)
 		}
 	}
-	if c, err := r.Certificate(); err != nil || !bytes.Equal(c.Certificate[0], host.Raw) {
-		t.Errorf("Certificate is not the host's: %v", err)
+	if c, err := r.Certificate(); err != nil {
+		t.Errorf("Certificate: %v", err)
+	} else if !bytes.Equal(c.Certificate[0], host.Raw) {
+		t.Error("Certificate is not the host's")
 	}
 }
 
@@ -155,8 +175,11 @@ func TestGenerate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !isUUID(r.HostID) || r.SystemBUID != "B" {
-		t.Errorf("record %v", r)
+	if !isUUID(r.HostID) {
+		t.Errorf("HostID = %q, want a UUID", r.HostID)
+	}
+	if r.SystemBUID != "B" {
+		t.Errorf("SystemBUID = %q, want B", r.SystemBUID)
 	}
 	// The old devices' keys are shorter than Go likes.
 	small := &rsa.PublicKey{
@@ -196,14 +219,18 @@ func TestGenerateRefusals(t *testing.T) {
 		p := testParams()
 		change(&p)
 		var e *Error
-		if r, err := WithKeys(testKeys(), p); !errors.As(err, &e) || r != nil {
-			t.Errorf("%s: %v, %v; want an *Error alone", name, r, err)
+		if r, err := WithKeys(testKeys(), p); !errors.As(err, &e) {
+			t.Errorf("%s: WithKeys = %v, want an Error", name, err)
+		} else if r != nil {
+			t.Errorf("%s: WithKeys returns %v with its error", name, r)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if r, err := Generate(ctx, testParams()); !errors.Is(err, context.Canceled) || r != nil {
-		t.Errorf("cancelled: %v, %v", r, err)
+	if r, err := Generate(ctx, testParams()); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: Generate = %v, want %v", err, context.Canceled)
+	} else if r != nil {
+		t.Errorf("cancelled: Generate returns %v with its error", r)
 	}
 }
 
@@ -217,8 +244,11 @@ func TestNewUUID(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {
 		u := NewUUID()
-		if !isUUID(u) || seen[u] {
-			t.Fatalf("NewUUID = %s", u)
+		if !isUUID(u) {
+			t.Fatalf("NewUUID = %s, which is not a UUID", u)
+		}
+		if seen[u] {
+			t.Fatalf("NewUUID = %s a second time", u)
 		}
 		seen[u] = true
 	}
@@ -231,12 +261,16 @@ func TestRoundTrip(t *testing.T) {
 	r.UDID = "00008030-001A35E40212345E"
 	r.Extra = plist.Dict{"Colour": "red"}
 	b, err := r.Encode()
-	if err != nil || !bytes.HasPrefix(b, []byte("<?xml")) {
-		t.Fatalf("Encode = %.20q, %v", b, err)
+	if err != nil {
+		t.Fatalf("Encode: %v", err)
+	} else if !bytes.HasPrefix(b, []byte("<?xml")) {
+		t.Fatalf("Encode = %.20q, want XML", b)
 	}
 	got, err := Parse(b)
-	if err != nil || !reflect.DeepEqual(got, r) {
-		t.Errorf("Parse(Encode(r)) = %#v, %v", got, err)
+	if err != nil {
+		t.Errorf("Parse(Encode(r)): %v", err)
+	} else if !reflect.DeepEqual(got, r) {
+		t.Errorf("Parse(Encode(r)) = %#v, want %#v", got, r)
 	}
 	// All readers' needs together are these nine keys.
 	d, _ := plist.DecodeDict(b)
@@ -313,8 +347,10 @@ func TestParseVariants(t *testing.T) {
 				continue
 			}
 			c, err := got.Certificate()
-			if err != nil || !bytes.Equal(c.Certificate[0], want.Certificate[0]) {
-				t.Errorf("%s: another certificate, %v", name, err)
+			if err != nil {
+				t.Errorf("%s: Certificate: %v", name, err)
+			} else if !bytes.Equal(c.Certificate[0], want.Certificate[0]) {
+				t.Errorf("%s: Certificate is another one", name)
 			}
 			if len(got.DeviceCertificate) > 0 &&
 				!bytes.Equal(got.DeviceCertificate, r.DeviceCertificate) {
@@ -331,9 +367,10 @@ func TestParseVariants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := got.Certificate(); err != nil ||
-		!bytes.Equal(c.Certificate[0], der(r.RootCertificate)) {
-		t.Errorf("without host key: %v, want the root certificate", err)
+	if c, err := got.Certificate(); err != nil {
+		t.Errorf("Certificate without a host key: %v", err)
+	} else if !bytes.Equal(c.Certificate[0], der(r.RootCertificate)) {
+		t.Error("Certificate without a host key is not the root certificate")
 	}
 }
 
@@ -361,13 +398,17 @@ func TestParseRefusals(t *testing.T) {
 		change(d)
 		b, _ := plist.Encode(d, plist.XML)
 		var e *Error
-		if r, err := Parse(b); !errors.As(err, &e) || r != nil {
-			t.Errorf("%s: %v, %v; want an *Error alone", name, r, err)
+		if r, err := Parse(b); !errors.As(err, &e) {
+			t.Errorf("%s: Parse = %v, want an Error", name, err)
+		} else if r != nil {
+			t.Errorf("%s: Parse returns %v with its error", name, r)
 		}
 	}
 	for _, b := range []string{"", "junk", "<plist><array/></plist>", "<plist><dict>"} {
-		if r, err := Parse([]byte(b)); err == nil || r != nil {
-			t.Errorf("Parse(%q) = %v, %v", b, r, err)
+		if r, err := Parse([]byte(b)); err == nil {
+			t.Errorf("Parse(%q) does not fail", b)
+		} else if r != nil {
+			t.Errorf("Parse(%q) returns %v with its error", b, r)
 		}
 	}
 }

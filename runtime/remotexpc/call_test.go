@@ -110,8 +110,10 @@ func TestReplies(t *testing.T) {
 			}
 			if tt.queued != 0 {
 				m, err := h.Receive(ctx)
-				if n, _ := m.Body.Int("n"); err != nil || n != tt.queued {
-					t.Errorf("Receive = %+v, %v", m, err)
+				if n, _ := m.Body.Int("n"); err != nil {
+					t.Errorf("Receive: %v", err)
+				} else if n != tt.queued {
+					t.Errorf("Receive has n = %d, want %d", n, tt.queued)
 				}
 			}
 		})
@@ -193,8 +195,10 @@ func TestCallGivenUp(t *testing.T) {
 			}
 		}()
 		got, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: int64(2)}})
-		if n, _ := got.Int("k"); err != nil || n != 2 {
-			t.Errorf("Call = %v, %v, want the second reply", got, err)
+		if n, _ := got.Int("k"); err != nil {
+			t.Errorf("Call: %v", err)
+		} else if n != 2 {
+			t.Errorf("n = %d in the reply, want 2, the second one", n)
 		}
 		h.Close()
 		d.Close()
@@ -217,17 +221,26 @@ func TestEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Close()
-		if err := <-called; !errors.Is(err, net.ErrClosed) ||
-			!errors.Is(err, io.ErrUnexpectedEOF) ||
-			err.Error() != "remotexpc: call: connection closed by peer" {
-			t.Errorf("Call = %v", err)
+		err := <-called
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Call = %v, want %v", err, net.ErrClosed)
 		}
-		if m, err := h.Receive(ctx); err != nil || len(m.Body) != 1 {
-			t.Errorf("Receive of what came before = %+v, %v", m, err)
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Call = %v, want %v", err, io.ErrUnexpectedEOF)
 		}
-		if m, err := h.Receive(ctx); m != nil || !errors.Is(err, io.EOF) ||
-			!errors.Is(err, net.ErrClosed) {
-			t.Errorf("Receive at the end = %v, %v", m, err)
+		if want := "remotexpc: call: connection closed by peer"; err.Error() != want {
+			t.Errorf("Call = %q, want %q", err, want)
+		}
+		wantFields(t, h, 1)
+		m, err := h.Receive(ctx)
+		if m != nil {
+			t.Errorf("Receive at the end returns %+v", m)
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("Receive at the end = %v, want %v", err, io.EOF)
+		}
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Receive at the end = %v, want %v", err, net.ErrClosed)
 		}
 		<-h.Done()
 		if err := h.Err(); !errors.Is(err, io.EOF) {
@@ -264,8 +277,12 @@ func TestEndInMessage(t *testing.T) {
 	p.headers(1)
 	p.data(1, emptyBytes[:30])
 	p.c.Close()
-	if m, err := h.Receive(context.Background()); m != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("Receive = %v, %v", m, err)
+	m, err := h.Receive(context.Background())
+	if m != nil {
+		t.Errorf("Receive returns %+v", m)
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Receive = %v, want %v", err, io.ErrUnexpectedEOF)
 	}
 }
 
@@ -324,9 +341,12 @@ func TestContexts(t *testing.T) {
 			},
 		} {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) ||
-				!strings.HasPrefix(err.Error(), "remotexpc: ") {
-				t.Errorf("%s = %v, want a time-out", name, err)
+			err := call(ctx)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s = %v, want %v", name, err, context.DeadlineExceeded)
+			}
+			if !strings.HasPrefix(err.Error(), "remotexpc: ") {
+				t.Errorf("%s = %q, want the prefix remotexpc", name, err)
 			}
 			cancel()
 			if err := call(ctx); err == nil {
@@ -345,15 +365,18 @@ func TestSendStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, d := handHost(t, Options{}, 100)
 		big := xpc.Dict{{Key: "data", Value: make([]byte, 1000)}}
-		// Nothing can be sent after it, so the connection ends, too.
+		// Nothing can be sent after a part of a message, so the connection ends, too.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := d.Send(ctx, big); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Send = %v, want a time-out", err)
 		}
-		if err := d.Send(context.Background(), big); !errors.Is(err, ErrCut) ||
-			!errors.Is(err, net.ErrClosed) {
+		err := d.Send(context.Background(), big)
+		if !errors.Is(err, ErrCut) {
 			t.Errorf("the next Send = %v, want %v", err, ErrCut)
+		}
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the next Send = %v, want %v", err, net.ErrClosed)
 		}
 	})
 }

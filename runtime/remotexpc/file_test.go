@@ -56,8 +56,10 @@ func TestFileFromDevice(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
-	if second, err := d.OpenFile(ctx, 8); err != nil || second.Stream != 4 {
-		t.Errorf("the second file = %+v, %v", second, err)
+	if second, err := d.OpenFile(ctx, 8); err != nil {
+		t.Errorf("opening the second file: %v", err)
+	} else if second.Stream != 4 {
+		t.Errorf("the second file has the stream %d, want 4", second.Stream)
 	}
 }
 
@@ -117,14 +119,21 @@ func TestFilesAtOnce(t *testing.T) {
 					})
 					wg.Go(func() {
 						f, err := way[1].ReceiveFile(ctx, i, int64(len(want)))
-						if err != nil || f.Stream != w.Stream {
-							t.Errorf("ReceiveFile = %+v, %v, want stream %d", f, err, w.Stream)
+						if err != nil {
+							t.Errorf("ReceiveFile: %v", err)
+							return
+						} else if f.Stream != w.Stream {
+							t.Errorf("ReceiveFile has the stream %d, want %d", f.Stream, w.Stream)
 							return
 						}
 						got, err := io.ReadAll(f.Reader(ctx))
-						if err != nil || !bytes.Equal(got, want) || f.ID() != uint64(100+i) {
-							t.Errorf("file %d of transfer %d: %d bytes of %d, %v", i, f.ID(),
-								len(got), len(want), err)
+						if err != nil {
+							t.Errorf("file of transfer %d: %v", i, err)
+						} else if !bytes.Equal(got, want) {
+							t.Errorf("file of transfer %d: %d bytes, want other %d bytes",
+								i, len(got), len(want))
+						} else if f.ID() != uint64(100+i) {
+							t.Errorf("file of transfer %d has the id %d, want %d", i, f.ID(), 100+i)
 						}
 						f.Close()
 						f.Close()
@@ -132,9 +141,10 @@ func TestFilesAtOnce(t *testing.T) {
 				}
 			}
 			for i := range 20 {
-				if got, err := h.Call(ctx, xpc.Dict{{Key: "i", Value: int64(i)}}); err != nil ||
-					len(got) != 1 {
-					t.Errorf("Call = %v, %v", got, err)
+				if got, err := h.Call(ctx, xpc.Dict{{Key: "i", Value: int64(i)}}); err != nil {
+					t.Errorf("Call: %v", err)
+				} else if len(got) != 1 {
+					t.Errorf("Call = %v, want one field", got)
 				}
 			}
 			wg.Wait()
@@ -188,11 +198,15 @@ func TestFileRefusals(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	h, d := pair(t, Options{}, Options{})
-	if w, err := h.OpenFile(ctx, 0); w != nil || err == nil {
-		t.Errorf("OpenFile(0) = %v, %v", w, err)
+	if w, err := h.OpenFile(ctx, 0); err == nil {
+		t.Errorf("OpenFile(0) = %v, want an error", w)
+	} else if w != nil {
+		t.Errorf("OpenFile(0) returns %v with its error", w)
 	}
-	if f, err := h.ReceiveFile(ctx, -1, 5); f != nil || err == nil {
-		t.Errorf("ReceiveFile(-1) = %v, %v", f, err)
+	if f, err := h.ReceiveFile(ctx, -1, 5); err == nil {
+		t.Errorf("ReceiveFile(-1) = %v, want an error", f)
+	} else if f != nil {
+		t.Errorf("ReceiveFile(-1) returns %v with its error", f)
 	}
 	// A source that is too short resets the stream.
 	w, err := h.OpenFile(ctx, 3)
@@ -205,7 +219,7 @@ func TestFileRefusals(t *testing.T) {
 	if err := w.Send(ctx, strings.NewReader("again"), 5); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Send again = %v", err)
 	}
-	// A receiver with all bytes of the file resets it, too.
+	// A receiver resets the stream after it has read all bytes of the file, too.
 	w, err = h.OpenFile(ctx, 4)
 	if err != nil {
 		t.Fatal(err)
@@ -221,9 +235,16 @@ func TestFileRefusals(t *testing.T) {
 	}
 	f.Close()
 	var e *Error
-	if err := <-sent; !errors.Is(err, ErrReset) || !errors.As(err, &e) || e.Stream != w.Stream ||
-		e.Code != uint32(http2.ErrCodeCancel) || errors.Is(err, net.ErrClosed) {
+	if err := <-sent; !errors.Is(err, ErrReset) {
 		t.Errorf("Send = %v, want %v", err, ErrReset)
+	} else if !errors.As(err, &e) {
+		t.Errorf("Send = %v, want an Error", err)
+	} else if e.Stream != w.Stream {
+		t.Errorf("Send has the stream %d in its error, want %d", e.Stream, w.Stream)
+	} else if e.Code != uint32(http2.ErrCodeCancel) {
+		t.Errorf("Send has the code %d in its error, want %d", e.Code, http2.ErrCodeCancel)
+	} else if errors.Is(err, net.ErrClosed) {
+		t.Errorf("Send = %v, which says that the connection is closed", err)
 	}
 	if _, err := f.Read(ctx, make([]byte, 10)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Read after Close = %v", err)
@@ -255,9 +276,12 @@ func TestFileEndsEarly(t *testing.T) {
 	if err := w.Send(ctx, strings.NewReader("short"), 5); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := io.ReadAll(f.Reader(ctx)); string(got) != "short" ||
-		!errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		t.Errorf("a file that ends early = %q, %v", got, err)
+	if got, err := io.ReadAll(f.Reader(ctx)); string(got) != "short" {
+		t.Errorf("a file that ends early has %q, want short", got)
+	} else if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a file that ends early = %v, want %v", err, io.ErrUnexpectedEOF)
+	} else if errors.Is(err, net.ErrClosed) {
+		t.Errorf("a file that ends early = %v, which says that the connection is closed", err)
 	}
 	// The end of the connection must not be the end of a file.
 	if _, err := h.OpenFile(ctx, 7); err != nil {
@@ -268,9 +292,12 @@ func TestFileEndsEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Close()
-	if got, err := io.ReadAll(f.Reader(ctx)); len(got) != 0 ||
-		!errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		t.Errorf("a file whose connection ends = %q, %v", got, err)
+	if got, err := io.ReadAll(f.Reader(ctx)); len(got) != 0 {
+		t.Errorf("a file whose connection ends has %q", got)
+	} else if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a file whose connection ends = %v, want %v", err, io.ErrUnexpectedEOF)
+	} else if errors.Is(err, io.EOF) {
+		t.Errorf("a file whose connection ends = %v, which is a usual end", err)
 	}
 }
 
@@ -278,7 +305,8 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestFileWithoutRequest checks that a host reads such a file and a device resets it.
+// TestFileWithoutRequest checks that a host reads a file for which it has
+// sent no request, and that a device resets it.
 func TestFileWithoutRequest(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -290,8 +318,10 @@ func TestFileWithoutRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := io.ReadAll(f.Reader(ctx)); string(got) != want || err != nil {
-			t.Errorf("the file = %q, %v, want %q", got, err, want)
+		if got, err := io.ReadAll(f.Reader(ctx)); string(got) != want {
+			t.Errorf("the file has %q, want %q", got, want)
+		} else if err != nil {
+			t.Errorf("the file: %v", err)
 		}
 	}
 	for name, first := range map[string][]byte{
@@ -327,8 +357,12 @@ func TestTooManyFiles(t *testing.T) {
 		f, err := p.fr.ReadFrame()
 		p.check(err)
 		if r, ok := f.(*http2.RSTStreamFrame); ok {
-			if r.StreamID != id-2 || r.ErrCode != http2.ErrCodeRefusedStream {
-				t.Errorf("%s, want stream %d refused", r, id-2)
+			if r.StreamID != id-2 {
+				t.Errorf("stream %d is refused, want %d", r.StreamID, id-2)
+			}
+			if r.ErrCode != http2.ErrCodeRefusedStream {
+				t.Errorf("stream %d has the code %v, want %v", r.StreamID, r.ErrCode,
+					http2.ErrCodeRefusedStream)
 			}
 			break
 		}
@@ -361,8 +395,10 @@ func TestSmallFramesShareMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := io.ReadAll(f.Reader(ctx)); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+		if got, err := io.ReadAll(f.Reader(ctx)); err != nil {
+			t.Errorf("the file: %v", err)
+		} else if !bytes.Equal(got, want) {
+			t.Errorf("%d bytes arrive, want other %d bytes", len(got), len(want))
 		}
 		// Waiting for more of another file must end with the context.
 		p.headers(7)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -164,7 +165,8 @@ func (p *peer) expect(want ...string) {
 	}
 }
 
-// next is frame without the acknowledgement of SETTINGS, which may arrive at any time.
+// next reads a frame that is not the acknowledgement of SETTINGS, which may arrive at
+// any time.
 func (p *peer) next() string {
 	p.t.Helper()
 	for {
@@ -174,7 +176,7 @@ func (p *peer) next() string {
 	}
 }
 
-// expectNext is expect without acknowledgements.
+// expectNext does what expect does, but ignores acknowledgements.
 func (p *peer) expectNext(want ...string) {
 	p.t.Helper()
 	for _, w := range want {
@@ -199,7 +201,7 @@ func (p *peer) pong() {
 	}
 }
 
-// expectGoAway ignores other frames.
+// expectGoAway expects a GOAWAY frame with the code and ignores all other frames.
 func (p *peer) expectGoAway(want string) {
 	p.t.Helper()
 	for {
@@ -217,7 +219,7 @@ func (p *peer) expectGoAway(want string) {
 	}
 }
 
-// host opens a connection to a device with the test as the host, and returns both.
+// handHost opens a connection to a device with the test as the host, and returns both.
 func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
 	a, b := linktest.Pipe()
@@ -258,8 +260,10 @@ func handDevice(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	}
 	t.Cleanup(func() { b.Close(); h.Close() })
 	got := make([]byte, len(http2.ClientPreface))
-	if _, err := io.ReadFull(b, got); err != nil || string(got) != http2.ClientPreface {
-		t.Fatalf("preface %q, %v", got, err)
+	if _, err := io.ReadFull(b, got); err != nil {
+		t.Fatalf("reading the preface: %v", err)
+	} else if string(got) != http2.ClientPreface {
+		t.Fatalf("preface = %q, want %q", got, http2.ClientPreface)
 	}
 	return p, h
 }
@@ -270,6 +274,31 @@ func message(flags uint32, id uint64, body xpc.Dict) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// wantFields receives a message and expects n fields in its body.
+func wantFields(t *testing.T, c *Conn, n int) {
+	t.Helper()
+	m, err := c.Receive(context.Background())
+	if err != nil {
+		t.Errorf("Receive: %v", err)
+	} else if len(m.Body) != n {
+		t.Errorf("Receive = %v, want %d fields", m.Body, n)
+	}
+}
+
+// wantNotOpened expects that a connection was closed before it was open. The error must
+// begin with prefix.
+func wantNotOpened(t *testing.T, what string, c *Conn, err error, prefix string) {
+	t.Helper()
+	if c != nil {
+		t.Errorf("%s returns a connection", what)
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%s = %v, want %v", what, err, net.ErrClosed)
+	} else if !strings.HasPrefix(err.Error(), prefix) {
+		t.Errorf("%s = %q, want the prefix %q", what, err, prefix)
+	}
 }
 
 // messages reads the DATA of a stream until it has n messages.

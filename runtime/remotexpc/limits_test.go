@@ -101,8 +101,11 @@ func TestDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}})
-		if b, _ := got.Data("data"); err != nil || len(b) != 500_000 {
-			t.Fatalf("Call = %d bytes, %v", len(b), err)
+		if err != nil {
+			t.Fatalf("Call: %v", err)
+		}
+		if b, _ := got.Data("data"); len(b) != 500_000 {
+			t.Fatalf("Call has %d bytes, want 500000", len(b))
 		}
 		h.Close()
 		if err := <-served; err != nil {
@@ -354,9 +357,12 @@ func BenchmarkFile(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, f.Reader(ctx),
-				buf); n != size || err != nil {
-				b.Fatal(n, err)
+			n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, f.Reader(ctx), buf)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if n != size {
+				b.Fatalf("%d bytes arrive, want %d", n, size)
 			}
 			f.Close()
 		}
@@ -422,8 +428,11 @@ func TestSilentHandshake(t *testing.T) {
 					}
 					go func() { _, _ = io.Copy(io.Discard, b) }()
 					c, err := side(context.Background(), a, Options{})
-					if c != nil || !errors.Is(err, context.DeadlineExceeded) {
-						t.Errorf("%v, %v, want that the time is over", c, err)
+					if c != nil {
+						t.Errorf("the connection is %v, want none", c)
+					}
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("the error is %v, want %v", err, context.DeadlineExceeded)
 					}
 				})
 			})

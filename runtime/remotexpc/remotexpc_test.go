@@ -54,8 +54,10 @@ func TestHostBytes(t *testing.T) {
 	want = append(want, unhex("000018 00 00 00000003")...)
 	want = append(want, initBytes...)
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the host sends\n% x\nwant\n% x (%v)", got, want, err)
+	if _, err := io.ReadFull(b, got); err != nil {
+		t.Errorf("reading the opening: %v", err)
+	} else if !bytes.Equal(got, want) {
+		t.Errorf("the host sends\n% x\nwant\n% x", got, want)
 	}
 }
 
@@ -113,7 +115,7 @@ func TestDeviceMirrors(t *testing.T) {
 			}
 			d := <-accepted
 			defer d.Close()
-			// Only now may the device speak.
+			// The device must not send anything before this.
 			if err := d.Send(context.Background(), xpc.Dict{{Key: "k", Value: true}}); err != nil {
 				t.Fatal(err)
 			}
@@ -150,8 +152,11 @@ func TestGreeting(t *testing.T) {
 	p, _ := handHost(t, Options{Greeting: greeting}, 1<<20)
 	got := p.messages(1, 2)
 	want := &xpc.Message{Flags: xpc.FlagsOneWay, ID: 2, Body: greeting}
-	if len(got[0].Body) != 0 || !reflect.DeepEqual(got[1], want) {
-		t.Errorf("stream 1 has %+v, %+v, want an empty one and %+v", got[0], got[1], want)
+	if len(got[0].Body) != 0 {
+		t.Errorf("the first message of stream 1 has the body %v, want none", got[0].Body)
+	}
+	if !reflect.DeepEqual(got[1], want) {
+		t.Errorf("the second message of stream 1 = %+v, want %+v", got[1], want)
 	}
 }
 
@@ -162,9 +167,20 @@ func TestExchange(t *testing.T) {
 	h, d := pair(t, Options{}, Options{})
 	go func() {
 		m, err := d.Receive(ctx)
-		if err != nil || !m.WantsReply() || m.Flags != xpc.FlagsRequest || m.ID != 1 ||
-			m.Stream != 1 {
-			t.Errorf("the device receives %+v, %v", m, err)
+		if err != nil {
+			t.Errorf("the device's Receive: %v", err)
+			return
+		} else if !m.WantsReply() {
+			t.Errorf("the device receives %+v, which wants no reply", m)
+			return
+		} else if m.Flags != xpc.FlagsRequest {
+			t.Errorf("the device receives the flags %#x, want %#x", m.Flags, xpc.FlagsRequest)
+			return
+		} else if m.ID != 1 {
+			t.Errorf("the device receives the id %d, want 1", m.ID)
+			return
+		} else if m.Stream != 1 {
+			t.Errorf("the device receives on stream %d, want 1", m.Stream)
 			return
 		}
 		if err := d.Send(ctx, xpc.Dict{{Key: "news", Value: int64(1)}}); err != nil {
@@ -176,12 +192,21 @@ func TestExchange(t *testing.T) {
 	}()
 	body := xpc.Dict{{Key: "n", Value: uint64(7)}}
 	got, err := h.Call(ctx, body)
-	if want := (xpc.Dict{{Key: "echo", Value: body}}); err != nil || !reflect.DeepEqual(got, want) {
-		t.Fatalf("Call = %v, %v, want %v", got, err, want)
+	if err != nil {
+		t.Fatalf("Call: %v", err)
+	}
+	if want := (xpc.Dict{{Key: "echo", Value: body}}); !reflect.DeepEqual(got, want) {
+		t.Fatalf("Call = %v, want %v", got, want)
 	}
 	m, err := h.Receive(ctx)
-	if n, _ := m.Body.Int("news"); err != nil || n != 1 || m.Stream != 1 || m.ID != 2 {
-		t.Errorf("Receive = %+v, %v", m, err)
+	if n, _ := m.Body.Int("news"); err != nil {
+		t.Errorf("Receive: %v", err)
+	} else if n != 1 {
+		t.Errorf("Receive has news = %d, want 1", n)
+	} else if m.Stream != 1 {
+		t.Errorf("Receive has the stream %d, want 1", m.Stream)
+	} else if m.ID != 2 {
+		t.Errorf("Receive has the id %d, want 2", m.ID)
 	}
 	// The device makes a call on its own stream. The host's reply would use stream 3.
 	go func() {
@@ -194,8 +219,10 @@ func TestExchange(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if got, err := d.Call(ctx, body); err != nil || len(got) != 1 {
-		t.Errorf("the device's Call = %v, %v", got, err)
+	if got, err := d.Call(ctx, body); err != nil {
+		t.Errorf("the device's Call: %v", err)
+	} else if len(got) != 1 {
+		t.Errorf("the device's Call = %v, want one field", got)
 	}
 }
 
@@ -220,8 +247,10 @@ func TestLargeMessages(t *testing.T) {
 				data := bytes.Repeat([]byte{byte(n), 1, 2}, n/3+1)[:n]
 				got, err := h.Call(ctx,
 					xpc.Dict{{Key: "data", Value: data}, {Key: "end", Value: true}})
-				if b, _ := got.Data("data"); err != nil || !bytes.Equal(b, data) {
-					t.Fatalf("%d bytes come back as %d, %v", n, len(b), err)
+				if b, _ := got.Data("data"); err != nil {
+					t.Fatalf("Call with %d bytes: %v", n, err)
+				} else if !bytes.Equal(b, data) {
+					t.Fatalf("%d bytes come back as other %d bytes", n, len(b))
 				}
 			}
 		})
@@ -294,8 +323,10 @@ func TestCoalescedAndSplit(t *testing.T) {
 	p.check(p.fr.WriteDataPadded(1, false, all, make([]byte, 9)))
 	for i := range 6 {
 		m, err := h.Receive(context.Background())
-		if n, _ := m.Body.Int("i"); err != nil || n != int64(i%3) {
-			t.Fatalf("message %d = %+v, %v", i, m, err)
+		if n, _ := m.Body.Int("i"); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		} else if n != int64(i%3) {
+			t.Fatalf("message %d has i = %d, want %d", i, n, i%3)
 		}
 	}
 }

@@ -90,8 +90,10 @@ func TestOpen(t *testing.T) {
 		}
 		_, _ = io.WriteString(nc, "world")
 		_ = link.CloseWrite(nc)
-		if got, err := io.ReadAll(nc); err != nil || string(got) != "hello world" {
-			t.Errorf("%s says %q, %v", n, got, err)
+		if got, err := io.ReadAll(nc); err != nil {
+			t.Errorf("reading from %s: %v", n, err)
+		} else if string(got) != "hello world" {
+			t.Errorf("reading from %s has %v, want %v", n, string(got), "hello world")
 		}
 		nc.Close()
 	}
@@ -102,8 +104,10 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := x.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); err != nil || len(got) != 1 {
-		t.Errorf("Call = %v, %v", got, err)
+	if got, err := x.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); err != nil {
+		t.Errorf("Call: %v", err)
+	} else if len(got) != 1 {
+		t.Errorf("Call has the length %d, want %d", len(got), 1)
 	}
 	x.Close()
 
@@ -120,20 +124,28 @@ func TestOpenRefused(t *testing.T) {
 	} {
 		nc, err := c.Open(ctx, service.Name{Lockdown: name})
 		var e *Error
-		if nc != nil || err == nil {
-			t.Errorf("%s: %v, %v, want an error", name, nc, err)
+		if nc != nil {
+			t.Errorf("%s: Open returns a connection", name)
+		}
+		if err == nil {
+			t.Errorf("%s: Open does not fail", name)
 		}
 		if want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", name, err, want)
 		}
-		if !errors.As(err, &e) || !strings.HasPrefix(e.Service, name) {
-			t.Errorf("%s: %v, want an Error about the service", name, err)
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v, want an Error", name, err)
+		} else if !strings.HasPrefix(e.Service, name) {
+			t.Errorf("%s: the error is about %q, want %q", name, e.Service, name)
 		}
 	}
 	_, err := c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
-	if want := `rsd: checkin "com.apple.misagent.shim.remote": PasswordProtected`; !errors.Is(err,
-		ErrPasswordProtected) || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
+	if !errors.Is(err, ErrPasswordProtected) {
+		t.Errorf("Open = %v, want %v", err, ErrPasswordProtected)
+	}
+	want := `rsd: checkin "com.apple.misagent.shim.remote": PasswordProtected`
+	if err == nil || err.Error() != want {
+		t.Errorf("Open = %v, want %s", err, want)
 	}
 	if _, err := c.Open(ctx, service.Name{
 		Remote: "com.apple.none",
@@ -190,16 +202,20 @@ func TestCheckinBytes(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
 		if name == "good" {
-			if rest, err := io.ReadAll(a); string(rest) != "surplus" || err != nil {
-				t.Errorf("what follows is %q, %v", rest, err)
+			if rest, err := io.ReadAll(a); string(rest) != "surplus" {
+				t.Errorf("what follows is %q, want surplus", rest)
+			} else if err != nil {
+				t.Errorf("reading what follows: %v", err)
 			}
 		}
 		got, err := link.NewPlistConn(b).RecvDict(context.Background())
 		if want := (plist.Dict{
 			"Label": "imdlua", "ProtocolVersion": "2", "Request": "RSDCheckin",
 			"EscrowBag": []byte("bag"),
-		}); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("the request is %v, %v, want %v", got, err, want)
+		}); err != nil {
+			t.Errorf("receiving the request: %v", err)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("the request is %v, want %v", got, want)
 		}
 		a.Close()
 		b.Close()
@@ -230,13 +246,24 @@ func TestCheckinDevice(t *testing.T) {
 	request := func(name string) string {
 		return string(link.AppendFrame(nil, fmt.Appendf(nil, xml, name)))
 	}
-	if seen, out, err := serve(request("RSDCheckin") + "rest"); err != nil || seen != "rest" ||
-		strings.Count(out, "RSDCheckin") != 1 || strings.Count(out, "StartService") != 1 {
-		t.Errorf("after the check-in %q, answered %q, %v", seen, out, err)
+	if seen, out, err := serve(request("RSDCheckin") + "rest"); err != nil {
+		t.Errorf("Serve: %v", err)
+	} else if seen != "rest" {
+		t.Errorf("%q follows the check-in, want rest", seen)
+	} else if strings.Count(out, "RSDCheckin") != 1 {
+		t.Errorf("RSDCheckin is in the answer %q %d times, want once", out,
+			strings.Count(out, "RSDCheckin"))
+	} else if strings.Count(out, "StartService") != 1 {
+		t.Errorf("StartService is in the answer %q %d times, want once", out,
+			strings.Count(out, "StartService"))
 	}
 	dtx := "\x79\x5b\x3d\x1f and more"
-	if seen, out, err := serve(dtx); err != nil || seen != dtx || out != "" {
-		t.Errorf("DTX without a check-in: %q, answered %q, %v", seen, out, err)
+	if seen, out, err := serve(dtx); err != nil {
+		t.Errorf("DTX without a check-in: %v", err)
+	} else if seen != dtx {
+		t.Errorf("DTX without a check-in arrives as %q, want %q", seen, dtx)
+	} else if out != "" {
+		t.Errorf("DTX without a check-in is answered %q", out)
 	}
 	if _, _, err := serve(""); err != nil {
 		t.Errorf("a host that leaves: %v", err)
@@ -246,9 +273,14 @@ func TestCheckinDevice(t *testing.T) {
 		"\x00\x00\x00\x04junk",
 	} {
 		var e *Error
-		if seen, _, err := serve(bad); !errors.As(err, &e) || e.Op != "checkin" ||
-			e.Service != "s" || seen != "" {
-			t.Errorf("%q: %q, %v", bad, seen, err)
+		if seen, _, err := serve(bad); !errors.As(err, &e) {
+			t.Errorf("%q: Serve = %v, want an Error", bad, err)
+		} else if e.Op != "checkin" {
+			t.Errorf("%q: the error has the operation %q, want checkin", bad, e.Op)
+		} else if e.Service != "s" {
+			t.Errorf("%q: the error has the service %q, want s", bad, e.Service)
+		} else if seen != "" {
+			t.Errorf("%q: the service is started with %q", bad, seen)
 		}
 	}
 }
@@ -333,8 +365,10 @@ func TestDialFails(t *testing.T) {
 			if c != nil {
 				t.Errorf("%s: %v, want no client", name, c)
 			}
-			if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "rsd: ") {
+			if !errors.As(err, &e) {
 				t.Errorf("%s: %v, want an Error", name, err)
+			} else if !strings.HasPrefix(err.Error(), "rsd: ") {
+				t.Errorf("%s: %q, want the prefix rsd", name, err)
 			}
 			if name == "says nothing" && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v, want a time-out", name, err)
@@ -510,8 +544,10 @@ func FuzzDecodePeer(f *testing.F) {
 			return
 		}
 		for name, s := range peer.Services {
-			if s.Name != name || s.Port == 0 {
-				t.Fatalf("%q = %+v", name, s)
+			if s.Name != name {
+				t.Fatalf("%q has the name %q", name, s.Name)
+			} else if s.Port == 0 {
+				t.Fatalf("%q has no port", name)
 			}
 			_ = s.Transport()
 		}

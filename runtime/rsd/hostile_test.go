@@ -98,8 +98,10 @@ func TestHostileDevice(t *testing.T) {
 			m.listen(listPort, row.device)
 			c, err := Dial(context.Background(), m.dial, listPort, Options{})
 			var e *Error
-			if c != nil || !errors.As(err, &e) {
-				t.Fatalf("%s: Dial = %v, %.200v, want an *Error", name, c, err)
+			if c != nil {
+				t.Fatalf("%s: Dial returns a client: %v", name, c)
+			} else if !errors.As(err, &e) {
+				t.Fatalf("%s: Dial = %.200v, want an *Error", name, err)
 			}
 			if row.want != nil && !errors.Is(err, row.want) {
 				t.Errorf("%s: %.200v, want %v", name, err, row.want)
@@ -135,12 +137,21 @@ func TestStrangeServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := p.Services["good"]; len(p.Services) != 1 || s.Port != 49152 || s.Transport() != Raw {
-		t.Errorf("%d services, good = %+v", len(p.Services), s)
+	s := p.Services["good"]
+	if len(p.Services) != 1 {
+		t.Errorf("%d services, want 1", len(p.Services))
+	}
+	if s.Port != 49152 {
+		t.Errorf("good has the port %d, want 49152", s.Port)
+	}
+	if s.Transport() != Raw {
+		t.Errorf("good has the transport %v, want %v", s.Transport(), Raw)
 	}
 	full, err := decodePeer(listOf(numbered(maxServices)))
-	if err != nil || len(full.Services) != maxServices {
+	if err != nil {
 		t.Errorf("decodePeer of %d services: %v", maxServices, err)
+	} else if len(full.Services) != maxServices {
+		t.Errorf("decodePeer of %d services has %d", maxServices, len(full.Services))
 	}
 }
 
@@ -156,8 +167,11 @@ func TestHostileCheckin(t *testing.T) {
 			_, _ = b.Write([]byte(say))
 			err := checkin(context.Background(), a, "s", "imdlua", nil)
 			var e *Error
-			if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("%s: checkin = %v, want a time-out", name, err)
+			if !errors.As(err, &e) {
+				t.Errorf("%s: checkin = %v, want an *Error", name, err)
+			}
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: checkin = %v, want %v", name, err, context.DeadlineExceeded)
 			}
 			a.Close()
 			d := &CheckinDevice{Service: "s",
@@ -168,8 +182,11 @@ func TestHostileCheckin(t *testing.T) {
 			c, own := linktest.Pipe()
 			_, _ = c.Write([]byte(say))
 			err = d.Serve(context.Background(), own)
-			if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("%s: Serve = %v, want a time-out", name, err)
+			if !errors.As(err, &e) {
+				t.Errorf("%s: Serve = %v, want an *Error", name, err)
+			}
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: Serve = %v, want %v", name, err, context.DeadlineExceeded)
 			}
 			b.Close()
 		})

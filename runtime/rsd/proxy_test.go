@@ -32,8 +32,10 @@ func TestProxy(t *testing.T) {
 		if got := c.Peer(); !reflect.DeepEqual(got, &want) {
 			t.Errorf("Peer = %+v, want %+v", got, &want)
 		}
-		if err := c.Refresh(context.Background()); err != nil || asked != 2 {
-			t.Errorf("Refresh = %v, the list was asked for %d times, want twice", err, asked)
+		if err := c.Refresh(context.Background()); err != nil {
+			t.Errorf("Refresh: %v", err)
+		} else if asked != 2 {
+			t.Errorf("the list was asked for %d times, want 2", asked)
 		}
 		time.Sleep(time.Minute) // heartbeats
 		if err := c.Err(); err != nil {
@@ -61,8 +63,10 @@ func TestProxyRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := c.Peer(); len(p.Services) != 0 || len(p.Properties.Dict) != 0 {
-			t.Errorf("Peer = %+v, want an empty one", p)
+		if p := c.Peer(); len(p.Services) != 0 {
+			t.Errorf("Peer has the services %v, want none", p.Services)
+		} else if len(p.Properties.Dict) != 0 {
+			t.Errorf("Peer has the properties %v, want none", p.Properties.Dict)
 		}
 		c.Close()
 		m.close()

@@ -123,12 +123,17 @@ func TestList(t *testing.T) {
 					t.Errorf("BootSession %q, want that of %q", props.BootSession(),
 						p.Clock.BootID())
 				}
-				if props.ChipID() == 0 || props.BoardID() == 0 {
-					t.Errorf("chip %d, board %d", props.ChipID(), props.BoardID())
+				if props.ChipID() == 0 {
+					t.Error("the chip is 0")
 				}
-				if props.BuildVersion() == "" || props.SerialNumber() == "" {
-					t.Errorf("build %q, serial number %q", props.BuildVersion(),
-						props.SerialNumber())
+				if props.BoardID() == 0 {
+					t.Error("the board is 0")
+				}
+				if props.BuildVersion() == "" {
+					t.Error("there is no build version")
+				}
+				if props.SerialNumber() == "" {
+					t.Error("there is no serial number")
 				}
 				if props.HardwareModel() == "" {
 					t.Errorf("properties %v", props)
@@ -160,8 +165,11 @@ func TestList(t *testing.T) {
 					if got := peer.Services[s.Name]; !reflect.DeepEqual(got, s) {
 						t.Errorf("%s = %+v, want %+v", s.Name, got, s)
 					}
-					if ports[s.Port] || s.Port < FirstPort {
-						t.Errorf("%s has port %d", s.Name, s.Port)
+					if ports[s.Port] {
+						t.Errorf("%s has the port %d, which another service has", s.Name, s.Port)
+					}
+					if s.Port < FirstPort {
+						t.Errorf("%s has the port %d, want at least %d", s.Name, s.Port, FirstPort)
 					}
 					ports[s.Port] = true
 				}
@@ -270,8 +278,14 @@ func TestDeviceMessages(t *testing.T) {
 	}
 	defer x.Close()
 	first, err := x.Receive(ctx)
-	if err != nil || first.Flags != xpc.FlagsOneWay || first.ID != 2 || first.Stream != 1 {
-		t.Fatalf("the list is %+v, %v", first, err)
+	if err != nil {
+		t.Fatalf("receiving the list: %v", err)
+	} else if first.Flags != xpc.FlagsOneWay {
+		t.Fatalf("the list has the flags %#x, want %#x", first.Flags, xpc.FlagsOneWay)
+	} else if first.ID != 2 {
+		t.Fatalf("the list has the id %d, want 2", first.ID)
+	} else if first.Stream != 1 {
+		t.Fatalf("the list is on stream %d, want 1", first.Stream)
 	}
 	if wire, _ := xpc.Append(nil, &first.Message); len(wire) < 8000 || len(wire) > 30000 {
 		t.Errorf("the list takes %d bytes, a real one 14 KB", len(wire))
@@ -296,8 +310,10 @@ func TestDeviceMessages(t *testing.T) {
 		got, err := x.Receive(ctx)
 		if want := (&remotexpc.Message{
 			Stream: 3, Message: xpc.Message{Flags: xpc.FlagsReply, ID: id, Body: body},
-		}); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("the heartbeat is answered by %+v, %v, want %+v", got, err, want)
+		}); err != nil {
+			t.Errorf("receiving the answer to the heartbeat: %v", err)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("the heartbeat is answered by %+v, want %+v", got, want)
 		}
 	}
 }
@@ -332,9 +348,20 @@ func TestHostMessages(t *testing.T) {
 		}},
 		{Key: "Services", Value: xpc.Dict{}},
 	}
-	if got.Stream != 1 || got.Flags != 0x101 || got.ID != 1 || !reflect.DeepEqual(got.Body, want) ||
-		id == (xpc.UUID{}) {
-		t.Errorf("the host says %+v, want %v", got, want)
+	if got.Stream != 1 {
+		t.Errorf("the host sends on stream %d, want 1", got.Stream)
+	}
+	if got.Flags != 0x101 {
+		t.Errorf("the host sends the flags %#x, want 0x101", got.Flags)
+	}
+	if got.ID != 1 {
+		t.Errorf("the host sends the id %d, want 1", got.ID)
+	}
+	if !reflect.DeepEqual(got.Body, want) {
+		t.Errorf("the host sends %v, want %v", got.Body, want)
+	}
+	if id == (xpc.UUID{}) {
+		t.Error("the host sends a UUID of zeros")
 	}
 }
 
@@ -356,11 +383,16 @@ func TestDecodePeer(t *testing.T) {
 		{Key: "large number", Value: entry(uint64(65536))},
 		{Key: "negative", Value: entry(int64(-1))}, {Key: "string", Value: "x"},
 	}))
-	if err != nil || len(p.Services) != 3 {
-		t.Errorf("decodePeer = %+v, %v, want three services", p, err)
+	if err != nil {
+		t.Fatalf("decodePeer: %v", err)
+	} else if len(p.Services) != 3 {
+		t.Errorf("decodePeer = %+v, want three services", p)
 	}
-	if p.Services["text"].Port != 1 || p.Services["number"].Port != 2 {
-		t.Errorf("decodePeer = %+v, want the ports 1 and 2", p)
+	if p.Services["text"].Port != 1 {
+		t.Errorf("the port as text is %d, want 1", p.Services["text"].Port)
+	}
+	if p.Services["number"].Port != 2 {
+		t.Errorf("the port as a number is %d, want 2", p.Services["number"].Port)
 	}
 	if p.Services["signed"].Port != 65535 {
 		t.Errorf("decodePeer = %+v, want the port 65535", p)
@@ -369,8 +401,10 @@ func TestDecodePeer(t *testing.T) {
 		nil, {{Key: "MessageType", Value: "Other"}}, base("x"), base(xpc.Dict{})[:2],
 		base(xpc.Dict{})[:1],
 	} {
-		if p, err := decodePeer(bad); p != nil || err == nil {
-			t.Errorf("decodePeer(%v) = %v, %v", bad, p, err)
+		if p, err := decodePeer(bad); p != nil {
+			t.Errorf("decodePeer(%v) returns %v", bad, p)
+		} else if err == nil {
+			t.Errorf("decodePeer(%v) does not fail", bad)
 		}
 	}
 }
@@ -391,16 +425,21 @@ func TestTransport(t *testing.T) {
 		"com.apple.coredevice.openstdiosocket":                     Raw,
 		"com.apple.internal.devicecompute.CoreDeviceProxy":         Raw,
 	} {
-		if s, ok := c.Find(name); !ok || s.Transport() != want {
-			t.Errorf("%s = %v, %v, want %v", name, s.Transport(), ok, want)
+		if s, ok := c.Find(name); !ok {
+			t.Errorf("%s is not found", name)
+		} else if s.Transport() != want {
+			t.Errorf("%s has the transport %v, want %v", name, s.Transport(), want)
 		}
 	}
 	s, _ := c.Find("com.apple.coredevice.deviceinfo")
 	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") {
 		t.Errorf("deviceinfo = %+v, want the feature getlockstate", s)
 	}
-	if s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
-		t.Errorf("deviceinfo = %+v", s)
+	if s.HasFeature("com.apple.coredevice.feature.x") {
+		t.Errorf("deviceinfo has the feature x: %+v", s)
+	}
+	if s.Version != 1 {
+		t.Errorf("deviceinfo has the version %d, want 1", s.Version)
 	}
 	if s, _ := c.Find("com.apple.coredevice.openstdiosocket"); !s.HasFeature("x") {
 		t.Errorf("a service that does not say lacks a feature")

@@ -81,8 +81,10 @@ func TestFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := content(t, p); got != "second" || info.Mode().Perm() != 0o600 {
-		t.Errorf("%q with mode %v, want the second text with 0600", got, info.Mode())
+	if got := content(t, p); got != "second" {
+		t.Errorf("the file has %q, want second", got)
+	} else if info.Mode().Perm() != 0o600 {
+		t.Errorf("the file has the mode %v, want 0600", info.Mode())
 	}
 	if left := names(t, dir); !slices.Equal(left, []string{"a.txt"}) {
 		t.Errorf("left %q", left)
@@ -202,8 +204,14 @@ func TestNames(t *testing.T) {
 	}
 	same := strings.Repeat("x", 300)
 	got := Names("linux", []string{same + "1.mov", same + "2.mov"})
-	if got[0] == got[1] || len(got[0]) != maxName || len(got[1]) != maxName {
-		t.Errorf("two long names became %q", got)
+	if got[0] == got[1] {
+		t.Errorf("two long names both became %q", got[0])
+	}
+	if len(got[0]) != maxName {
+		t.Errorf("the first name has %d bytes, want %d", len(got[0]), maxName)
+	}
+	if len(got[1]) != maxName {
+		t.Errorf("the second name has %d bytes, want %d", len(got[1]), maxName)
 	}
 }
 
@@ -222,7 +230,10 @@ func FuzzNames(f *testing.F) {
 				if Name(goos, name) != name {
 					t.Errorf("%s: %q is not a safe name: %q", goos, name, Name(goos, name))
 				}
-				if !filepath.IsLocal(name) || strings.ContainsAny(name, "/\x00") {
+				if !filepath.IsLocal(name) {
+					t.Errorf("%s: %q is not local", goos, name)
+				}
+				if strings.ContainsAny(name, "/\x00") {
 					t.Errorf("%s: %q is not one element", goos, name)
 				}
 				if length(goos, name) > maxName {

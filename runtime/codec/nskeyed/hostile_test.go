@@ -126,9 +126,10 @@ func TestLenient(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		if got, err := Decode(archiveOf(tt.objects...)); err != nil ||
-			!reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s: Decode = %v, %v, want %v", tt.name, got, err, tt.want)
+		if got, err := Decode(archiveOf(tt.objects...)); err != nil {
+			t.Errorf("%s: Decode: %v", tt.name, err)
+		} else if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: Decode = %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
@@ -145,8 +146,10 @@ func TestManyKeys(t *testing.T) {
 	}
 	v, err := Decode(b)
 	got, _ := v.(Dict)
-	if err != nil || len(got) != 200 {
-		t.Fatalf("Decode = %d entries, %v, want 200", len(got), err)
+	if err != nil {
+		t.Fatalf("Decode: %v", err)
+	} else if len(got) != 200 {
+		t.Fatalf("Decode has the length %d, want %d", len(got), 200)
 	}
 	for key, want := range map[any]any{7: "last", "8": "last", int64(9): "x", "9": int64(9)} {
 		if v, ok := got.Get(key); !ok || v != want {
@@ -313,14 +316,20 @@ func TestHostile(t *testing.T) {
 	for _, tt := range tests {
 		v, err := Decode(archiveOf(tt.objects...))
 		var e *Error
-		if v != nil || err == nil || err.Error() != "nskeyed: decode: "+tt.want ||
-			!errors.As(err, &e) {
-			t.Errorf("%s: Decode = %v, %v\nwant %s", tt.name, v, err, tt.want)
+		if err == nil {
+			t.Errorf("%s: Decode does not fail", tt.name)
+		} else if err.Error() != "nskeyed: decode: "+tt.want {
+			t.Errorf("%s: Decode = %q, want %q", tt.name, err, "nskeyed: decode: "+tt.want)
+		} else if !errors.As(err, &e) {
+			t.Errorf("%s: Decode = %v, want an Error", tt.name, err)
+		} else if v != nil {
+			t.Errorf("%s: Decode returns %v with its error", tt.name, v)
 		}
 	}
-	if v, err := Decode(archiveOf(chain(MaxDepth+1, "x")...)); v != nil ||
-		!errors.Is(err, ErrLimit) {
-		t.Errorf("deep objects: %v, want %v", err, ErrLimit)
+	if v, err := Decode(archiveOf(chain(MaxDepth+1, "x")...)); !errors.Is(err, ErrLimit) {
+		t.Errorf("Decode of deep objects = %v, want %v", err, ErrLimit)
+	} else if v != nil {
+		t.Errorf("Decode of deep objects returns %v with its error", v)
 	}
 	for _, field := range []string{keyValues, "x"} {
 		if _, err := Decode(archiveOf(chain(MaxDepth-1, field)...)); err != nil {
@@ -339,8 +348,10 @@ func TestDepthFromTheMiddle(t *testing.T) {
 	}
 	objects = append(objects, "end", classRecord("NSArray"))
 	// Objects 2 to MaxDepth+1 are the chain, MaxDepth+2 is its end.
-	if v, err := Decode(archiveOf(objects...)); v != nil || !errors.Is(err, ErrLimit) {
+	if v, err := Decode(archiveOf(objects...)); !errors.Is(err, ErrLimit) {
 		t.Errorf("Decode = %v, want %v", err, ErrLimit)
+	} else if v != nil {
+		t.Errorf("Decode returns %v with its error", v)
 	}
 }
 
@@ -416,9 +427,18 @@ func TestHostilePropertyList(t *testing.T) {
 	for _, tt := range tests {
 		v, kind, err := Unarchive(tt.b)
 		var e *Error
-		if v != nil || kind != Plain || err == nil || tt.want != nil && !errors.Is(err, tt.want) ||
-			!errors.As(err, &e) || e.Op != "decode" {
-			t.Errorf("%s: Unarchive = %v, %v, want %v", tt.name, v, err, tt.want)
+		if err == nil {
+			t.Errorf("%s: Unarchive does not fail", tt.name)
+		} else if kind != Plain {
+			t.Errorf("%s: Unarchive = %v, want %v", tt.name, kind, Plain)
+		} else if tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: Unarchive = %v, want %v", tt.name, err, tt.want)
+		} else if !errors.As(err, &e) {
+			t.Errorf("%s: Unarchive = %v, want an Error", tt.name, err)
+		} else if e.Op != "decode" {
+			t.Errorf("%s: Unarchive has Op = %v, want %v", tt.name, e.Op, "decode")
+		} else if v != nil {
+			t.Errorf("%s: Unarchive returns %v with its error", tt.name, v)
 		}
 	}
 	whole := fixture(t, "xctestconfiguration.bin")
@@ -488,9 +508,12 @@ func TestArchiveOutside(t *testing.T) {
 				r[i].value = tt.value
 			}
 		}
-		if v, err := Decode(write(r)); v != nil || err == nil ||
-			err.Error() != "nskeyed: decode: "+tt.want {
-			t.Errorf("%s: Decode = %v, %v, want %s", tt.name, v, err, tt.want)
+		if v, err := Decode(write(r)); err == nil {
+			t.Errorf("%s: Decode does not fail", tt.name)
+		} else if err.Error() != "nskeyed: decode: "+tt.want {
+			t.Errorf("%s: Decode = %q, want %q", tt.name, err, "nskeyed: decode: "+tt.want)
+		} else if v != nil {
+			t.Errorf("%s: Decode returns %v with its error", tt.name, v)
 		}
 	}
 	top := record{}
@@ -505,8 +528,10 @@ func TestArchiveOutside(t *testing.T) {
 	v, err := Decode(write(record{
 		{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, top}, {keyObjects, objects},
 	}))
-	if err != nil || !reflect.DeepEqual(v, want) {
-		t.Errorf("Decode = %v, %v, want %v", v, err, want)
+	if err != nil {
+		t.Errorf("Decode: %v", err)
+	} else if !reflect.DeepEqual(v, want) {
+		t.Errorf("Decode = %v, want %v", v, want)
 	}
 }
 
@@ -535,14 +560,19 @@ func TestEncodeRefusals(t *testing.T) {
 		},
 		{Top{}, "archive without objects"},
 	} {
-		if b, err := Encode(tt.v); b != nil || err == nil ||
-			err.Error() != "nskeyed: encode: "+tt.want {
-			t.Errorf("Encode(%v) = % x, %v, want %s", tt.v, b, err, tt.want)
+		if b, err := Encode(tt.v); err == nil {
+			t.Errorf("Encode(%v) does not fail", tt.v)
+		} else if err.Error() != "nskeyed: encode: "+tt.want {
+			t.Errorf("Encode(%v) = %q, want %q", tt.v, err, "nskeyed: encode: "+tt.want)
+		} else if b != nil {
+			t.Errorf("Encode(%v) returns %v with its error", tt.v, b)
 		}
 	}
 	for _, v := range []any{deep, loop} {
-		if b, err := Encode(v); b != nil || !errors.Is(err, ErrLimit) {
+		if b, err := Encode(v); !errors.Is(err, ErrLimit) {
 			t.Errorf("Encode = %v, want %v", err, ErrLimit)
+		} else if b != nil {
+			t.Errorf("Encode returns %v with its error", b)
 		}
 	}
 }
@@ -578,8 +608,10 @@ func FuzzUnarchive(f *testing.F) {
 		if err != nil {
 			t.Fatalf("Decode(Encode(%v)): %v", v, err)
 		}
-		if twice, err := Encode(again); err != nil || !bytes.Equal(twice, wire) {
-			t.Fatalf("Encode(%v) = % x, %v\nwant % x", again, twice, err, wire)
+		if twice, err := Encode(again); err != nil {
+			t.Fatalf("Encode(%v): %v", again, err)
+		} else if !bytes.Equal(twice, wire) {
+			t.Fatalf("Encode(%v) = % x\nwant % x", again, twice, wire)
 		}
 	})
 }

@@ -128,8 +128,12 @@ func TestFixtures(t *testing.T) {
 			t.Parallel()
 			v, err := Decode(fixture(t, name))
 			if want.Error != "" {
-				if v != nil || err == nil || err.Error() != "nskeyed: decode: "+want.Error {
-					t.Fatalf("Decode = %v, %v, want %s", v, err, want.Error)
+				if err == nil {
+					t.Fatal("Decode does not fail")
+				} else if err.Error() != "nskeyed: decode: "+want.Error {
+					t.Fatalf("Decode = %q, want %q", err, "nskeyed: decode: "+want.Error)
+				} else if v != nil {
+					t.Fatalf("Decode returns %v with its error", v)
 				}
 				return
 			}
@@ -143,11 +147,15 @@ func TestFixtures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if again, err := Decode(b); err != nil || !reflect.DeepEqual(again, v) {
-				t.Errorf("Decode(Encode(v)) = %v, %v\nwant %v", again, err, v)
+			if again, err := Decode(b); err != nil {
+				t.Errorf("Decode(Encode(v)): %v", err)
+			} else if !reflect.DeepEqual(again, v) {
+				t.Errorf("Decode(Encode(v)) = %v, want %v", again, v)
 			}
-			if twice, err := Encode(v); err != nil || !bytes.Equal(twice, b) {
-				t.Errorf("Encode gives other bytes the second time, %v", err)
+			if twice, err := Encode(v); err != nil {
+				t.Errorf("the second Encode: %v", err)
+			} else if !bytes.Equal(twice, b) {
+				t.Errorf("the second Encode = % x\nwant % x", twice, b)
 			}
 		})
 	}
@@ -183,8 +191,10 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, ok := v.([]any)
-	if !ok || len(all) != 349 {
-		t.Fatalf("Decode = %T of %d, want an array of 349", v, len(all))
+	if !ok {
+		t.Fatalf("Decode = %T, want an array", v)
+	} else if len(all) != 349 {
+		t.Fatalf("Decode has %d elements, want 349", len(all))
 	}
 	apps, pids, keys := 0, int64(0), map[string]bool{}
 	for _, p := range all {
@@ -198,9 +208,14 @@ func TestProcesses(t *testing.T) {
 			keys[e.Key.(string)] = true
 		}
 	}
-	if apps != 30 || pids != 97984 || len(keys) != 6 {
-		t.Errorf("%d applications, pids add up to %d, %d keys; want 30, 97984, 6", apps, pids,
-			len(keys))
+	if apps != 30 {
+		t.Errorf("%d applications, want 30", apps)
+	}
+	if pids != 97984 {
+		t.Errorf("the pids add up to %d, want 97984", pids)
+	}
+	if len(keys) != 6 {
+		t.Errorf("%d keys, want 6", len(keys))
 	}
 	first, last := all[0].(Dict), all[348].(Dict)
 	want := Dict{
@@ -220,8 +235,10 @@ func TestProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := Decode(b); err != nil || !reflect.DeepEqual(again, v) {
-		t.Errorf("the list does not survive encoding: %v", err)
+	if again, err := Decode(b); err != nil {
+		t.Errorf("decoding the encoded list: %v", err)
+	} else if !reflect.DeepEqual(again, v) {
+		t.Error("the decoded list differs from the one that was encoded")
 	}
 }
 
@@ -250,16 +267,20 @@ func TestSameBytes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, err := Append([]byte("head"), tt.v)
-		if err != nil || !bytes.Equal(got, append([]byte("head"), tt.want...)) {
-			t.Errorf("%s: Append = % x, %v\nwant % x", tt.name, got[4:], err, tt.want)
+		if err != nil {
+			t.Errorf("%s: Append: %v", tt.name, err)
+		} else if !bytes.Equal(got, append([]byte("head"), tt.want...)) {
+			t.Errorf("%s: Append = % x\nwant % x", tt.name, got, append([]byte("head"), tt.want...))
 		}
 	}
 	for _, tt := range []struct {
 		v    any
 		want int
 	}{{1, 139}, {true, 138}, {1.5, 146}} {
-		if got, err := Encode(tt.v); err != nil || len(got) != tt.want {
-			t.Errorf("Encode(%v) = %d bytes, %v, want %d", tt.v, len(got), err, tt.want)
+		if got, err := Encode(tt.v); err != nil {
+			t.Errorf("Encode(%v): %v", tt.v, err)
+		} else if len(got) != tt.want {
+			t.Errorf("Encode(%v) has the length %d, want %d", tt.v, len(got), tt.want)
 		}
 	}
 }
@@ -336,8 +357,10 @@ func TestRoundTrip(t *testing.T) {
 			c.Classes = append(c.Classes[:1:1], rootClass)
 			want = &c
 		}
-		if got, err := classes.Decode(b); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("Decode(Encode(%v)) = %v, %v", v, got, err)
+		if got, err := classes.Decode(b); err != nil {
+			t.Errorf("Decode(Encode(%v)): %v", v, err)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("Decode(Encode(%v)) = %v, want %v", v, got, want)
 		}
 		if _, err := plist.Decode(b); err != nil {
 			t.Errorf("plist.Decode(Encode(%v)): %v", v, err)
@@ -370,12 +393,17 @@ func TestEncodeOnly(t *testing.T) {
 	}
 	for _, tt := range tests {
 		b, err := Encode(tt.v)
-		if err != nil || !bytes.Contains(b, []byte(tt.class)) {
-			t.Errorf("Encode(%v): %v, class %s is there: %v", tt.v, err, tt.class, err == nil)
+		if err != nil {
+			t.Errorf("Encode(%v): %v", tt.v, err)
+			continue
+		} else if !bytes.Contains(b, []byte(tt.class)) {
+			t.Errorf("Encode(%v) does not contain the class %s", tt.v, tt.class)
 			continue
 		}
-		if got, err := Decode(b); err != nil || !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("Decode(Encode(%v)) = %v, %v, want %v", tt.v, got, err, tt.want)
+		if got, err := Decode(b); err != nil {
+			t.Errorf("Decode(Encode(%v)): %v", tt.v, err)
+		} else if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("Decode(Encode(%v)) = %v, want %v", tt.v, got, tt.want)
 		}
 	}
 }
@@ -404,14 +432,22 @@ func TestUnarchive(t *testing.T) {
 		{"raw", []byte{0x89, 'P', 'N', 'G'}, []byte{0x89, 'P', 'N', 'G'}, Raw},
 		{"empty", []byte{}, []byte{}, Raw},
 	} {
-		if v, kind, err := Unarchive(tt.b); err != nil || kind != tt.kind ||
-			!reflect.DeepEqual(v, tt.want) {
-			t.Errorf("%s: Unarchive = %v, %v, %v, want %v, %v", tt.name, v, kind, err, tt.want,
-				tt.kind)
+		if v, kind, err := Unarchive(tt.b); err != nil {
+			t.Errorf("%s: Unarchive: %v", tt.name, err)
+		} else if kind != tt.kind {
+			t.Errorf("%s: Unarchive has the kind %v, want %v", tt.name, kind, tt.kind)
+		} else if !reflect.DeepEqual(v, tt.want) {
+			t.Errorf("%s: Unarchive = %v, want %v", tt.name, v, tt.want)
 		}
-		if v, err := Decode(tt.b); tt.kind != Archive &&
-			(v != nil || err == nil || err.Error() != "nskeyed: decode: not a keyed archive") {
-			t.Errorf("%s: Decode = %v, %v", tt.name, v, err)
+		if tt.kind == Archive {
+			continue
+		}
+		if v, err := Decode(tt.b); err == nil {
+			t.Errorf("%s: Decode does not fail", tt.name)
+		} else if want := "nskeyed: decode: not a keyed archive"; err.Error() != want {
+			t.Errorf("%s: Decode = %q, want %q", tt.name, err, want)
+		} else if v != nil {
+			t.Errorf("%s: Decode returns %v with its error", tt.name, v)
 		}
 	}
 }
@@ -434,18 +470,26 @@ func TestClasses(t *testing.T) {
 			TapMessage{"DTSysmonTapMessage", Dict{{"k", int64(0)}, {"tv", int64(65536)}}},
 		},
 	} {
-		if v, err := tt.classes.Decode(b); err != nil || !reflect.DeepEqual(v, tt.want) {
-			t.Errorf("Decode = %v, %v, want %v", v, err, tt.want)
+		if v, err := tt.classes.Decode(b); err != nil {
+			t.Errorf("Decode: %v", err)
+		} else if !reflect.DeepEqual(v, tt.want) {
+			t.Errorf("Decode = %v, want %v", v, tt.want)
 		}
 	}
 	v, err := Decode(b)
-	if o, ok := v.(*Object); err != nil || !ok ||
-		!reflect.DeepEqual(o.Classes, []string{"DTSysmonTapMessage", "DTTapMessage", "NSObject"}) {
-		t.Errorf("Decode without classes = %v, %v", v, err)
+	if err != nil {
+		t.Fatalf("Decode without classes: %v", err)
 	}
-	if v, err := NewClasses(XCTest()...).Decode(fixture(t, "XCTCapabilities.bin")); err != nil ||
-		len(v.(Capabilities)) != 7 {
-		t.Errorf("Decode = %v, %v, want 7 capabilities", v, err)
+	names := []string{"DTSysmonTapMessage", "DTTapMessage", "NSObject"}
+	if o, ok := v.(*Object); !ok {
+		t.Errorf("Decode without classes = %T, want an *Object", v)
+	} else if !reflect.DeepEqual(o.Classes, names) {
+		t.Errorf("Decode without classes has the classes %q, want %q", o.Classes, names)
+	}
+	if v, err := NewClasses(XCTest()...).Decode(fixture(t, "XCTCapabilities.bin")); err != nil {
+		t.Errorf("Decode: %v", err)
+	} else if len(v.(Capabilities)) != 7 {
+		t.Errorf("Decode has %d capabilities, want 7", len(v.(Capabilities)))
 	}
 }
 

@@ -128,12 +128,15 @@ func TestVectors(t *testing.T) {
 			t.Parallel()
 			wire := unhex(t, tt.wire)
 			got, err := Decode(wire)
-			if err != nil || !reflect.DeepEqual(got, tt.want) {
-				t.Fatalf("Decode(% x) = %v, %v, want %v", wire, got, err, tt.want)
+			if err != nil {
+				t.Fatalf("Decode(% x): %v", wire, err)
+			} else if !reflect.DeepEqual(got, tt.want) {
+				t.Fatalf("Decode(% x) = %v, want %v", wire, got, tt.want)
 			}
-			if back, err := Append([]byte("head"), got); err != nil ||
-				!bytes.Equal(back, append([]byte("head"), wire...)) {
-				t.Errorf("Append(%v) = % x, %v, want % x", got, back, err, wire)
+			if back, err := Append([]byte("head"), got); err != nil {
+				t.Errorf("Append(%v): %v", got, err)
+			} else if !bytes.Equal(back, append([]byte("head"), wire...)) {
+				t.Errorf("Append(%v) = % x\nwant % x", got, back, append([]byte("head"), wire...))
 			}
 		})
 	}
@@ -166,8 +169,10 @@ func TestForeignForms(t *testing.T) {
 	}
 	for _, tt := range tests {
 		wire := unhex(t, tt.wire)
-		if got, err := Decode(wire); err != nil || !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s: Decode(% x) = %v, %v, want %v", tt.name, wire, got, err, tt.want)
+		if got, err := Decode(wire); err != nil {
+			t.Errorf("%s: Decode(% x): %v", tt.name, wire, err)
+		} else if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: Decode(% x) = %v, want %v", tt.name, wire, got, tt.want)
 		}
 	}
 	// Of 40 distinct scalars the first 33 can be named by a reference.
@@ -177,8 +182,12 @@ func TestForeignForms(t *testing.T) {
 	}
 	wire = append(append([]byte{0xdf}, wire...), 0xc0, 0x03)
 	got, err := Decode(wire)
-	if list, ok := got.([]any); err != nil || !ok || list[40] != int64(132) {
-		t.Errorf("reference c0 = %v, %v, want 132 at the end", got, err)
+	if list, ok := got.([]any); err != nil {
+		t.Errorf("reference c0: %v", err)
+	} else if !ok {
+		t.Errorf("reference c0 = %T, want an array", got)
+	} else if list[40] != int64(132) {
+		t.Errorf("reference c0 = %v, want 132", list[40])
 	}
 }
 
@@ -225,16 +234,25 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range tests {
 		got, err := Decode(tt.wire)
 		var e *Error
-		if got != nil || err == nil || tt.want != nil && !errors.Is(err, tt.want) ||
-			!errors.As(err, &e) || e.Op != "decode" {
-			t.Errorf("%s: Decode = %v, %v, want %v", tt.name, got, err, tt.want)
+		if err == nil {
+			t.Errorf("%s: Decode does not fail", tt.name)
+		} else if tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: Decode = %v, want %v", tt.name, err, tt.want)
+		} else if !errors.As(err, &e) {
+			t.Errorf("%s: Decode = %v, want an Error", tt.name, err)
+		} else if e.Op != "decode" {
+			t.Errorf("%s: Decode has Op = %v, want %v", tt.name, e.Op, "decode")
+		} else if got != nil {
+			t.Errorf("%s: Decode returns %v with its error", tt.name, got)
 		}
 	}
 	if _, err := Decode(append(bytes.Repeat([]byte{0xD1}, MaxDepth), 0x01)); err != nil {
 		t.Errorf("Decode at the depth limit: %v", err)
 	}
-	if d, err := DecodeDict([]byte{0xD0}); d != nil || err == nil {
-		t.Errorf("DecodeDict of an array = %v, %v", d, err)
+	if d, err := DecodeDict([]byte{0xD0}); err == nil {
+		t.Error("DecodeDict of an array does not fail")
+	} else if d != nil {
+		t.Errorf("DecodeDict of an array returns %v with its error", d)
 	}
 }
 
@@ -266,13 +284,19 @@ func TestEncodeRefusals(t *testing.T) {
 		},
 	} {
 		got, err := Append(nil, tt.v)
-		if got != nil || err == nil || err.Error() != tt.want {
-			t.Errorf("%s: Append = % x, %v, want %s", tt.name, got, err, tt.want)
+		if err == nil {
+			t.Errorf("%s: Append does not fail", tt.name)
+		} else if err.Error() != tt.want {
+			t.Errorf("%s: Append = %q, want %q", tt.name, err, tt.want)
+		} else if got != nil {
+			t.Errorf("%s: Append returns %v with its error", tt.name, got)
 		}
 	}
 	for _, v := range []any{deep, numbers(MaxSize)} {
-		if got, err := Append(nil, v); got != nil || !errors.Is(err, ErrLimit) {
-			t.Errorf("Append = %d bytes, %v, want %v", len(got), err, ErrLimit)
+		if got, err := Append(nil, v); got != nil {
+			t.Errorf("Append returns %d bytes", len(got))
+		} else if !errors.Is(err, ErrLimit) {
+			t.Errorf("Append = %v, want %v", err, ErrLimit)
 		}
 	}
 }
@@ -342,8 +366,10 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("Decode(% x): %v", wire, err)
 		}
 		// Compared as bytes, since not-a-number does not equal itself.
-		if twice, err := Append(nil, again); err != nil || !bytes.Equal(twice, wire) {
-			t.Fatalf("Append(%v) = % x, %v, want % x", again, twice, err, wire)
+		if twice, err := Append(nil, again); err != nil {
+			t.Fatalf("Append(%v): %v", again, err)
+		} else if !bytes.Equal(twice, wire) {
+			t.Fatalf("Append(%v) = % x\nwant % x", again, twice, wire)
 		}
 	})
 }

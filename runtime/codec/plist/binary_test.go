@@ -88,8 +88,10 @@ func TestBinaryFromElsewhere(t *testing.T) {
 		},
 	} {
 		b := unhex(t, c.hex)
-		if got, err := Decode(b); err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("Decode(% x) = %v, %v; want %v", b, got, err, c.want)
+		if got, err := Decode(b); err != nil {
+			t.Errorf("Decode(% x): %v", b, err)
+		} else if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("Decode(% x) = %v, want %v", b, got, c.want)
 		}
 		if got := mustEncode(t, c.want, Binary); c.same && !bytes.Equal(got, b) {
 			t.Errorf("Encode(%v) = % x, want % x", c.want, got, b)
@@ -123,8 +125,10 @@ func TestBinaryObjects(t *testing.T) {
 		{"empty array", []byte{0xA0}, []any{}},
 		{"empty dictionary", []byte{0xD0}, Dict{}},
 	} {
-		if got, err := Decode(document(c.in)); err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: %#v, %v; want %#v", c.name, got, err, c.want)
+		if got, err := Decode(document(c.in)); err != nil {
+			t.Errorf("%s: Decode: %v", c.name, err)
+		} else if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: Decode = %#v, want %#v", c.name, got, c.want)
 		}
 	}
 	for name, in := range map[string][]byte{
@@ -150,8 +154,10 @@ func TestBinaryObjects(t *testing.T) {
 		"reference outside": {0xA1, 0, 9}, "itself": {0xA1, 0, 0},
 		"key no text": {0xD1, 0, 1, 0, 1},
 	} {
-		if v, err := Decode(document(in, []byte{0x09})); err == nil || v != nil {
-			t.Errorf("%s: %#v, %v; want an error", name, v, err)
+		if v, err := Decode(document(in, []byte{0x09})); err == nil {
+			t.Errorf("%s: Decode does not fail", name)
+		} else if v != nil {
+			t.Errorf("%s: Decode returns %v with its error", name, v)
 		}
 	}
 	if _, err := Decode(document(array(1), array(2), array(0))); err == nil ||
@@ -220,11 +226,15 @@ func TestBillionLaughs(t *testing.T) {
 	blob := append([]byte{0x4F, 0x12, 0, 0x0F, 0, 0}, make([]byte, 0x0F0000)...)
 	doc := wideDocument(array(refs...), blob)
 	v, err := Decode(doc)
-	if err != nil || len(v.([]any)) != len(refs) {
+	if err != nil {
 		t.Fatalf("a blob named often: %v", err)
+	} else if len(v.([]any)) != len(refs) {
+		t.Fatalf("a blob named often has the length %d, want %d", len(v.([]any)), len(refs))
 	}
 	a, b := v.([]any)[0].([]byte), v.([]any)[1].([]byte)
-	if len(a) != 0x0F0000 || &a[0] != &b[0] {
+	if len(a) != 0x0F0000 {
+		t.Errorf("the blob has %d bytes, want %d", len(a), 0x0F0000)
+	} else if &a[0] != &b[0] {
 		t.Error("the blob was copied for each reference")
 	}
 }
@@ -273,15 +283,18 @@ func TestAmplification(t *testing.T) {
 			t.Errorf("%s: %v, want ErrLimit", name, err)
 		}
 	}
-	if v, err := Decode(wideDocument(array(1, 1, 1), text('a'))); err != nil ||
-		len(v.([]any)) != 3 {
+	if v, err := Decode(wideDocument(array(1, 1, 1), text('a'))); err != nil {
 		t.Errorf("a long string three times: %v", err)
+	} else if len(v.([]any)) != 3 {
+		t.Errorf("a long string three times has the length %d, want %d", len(v.([]any)), 3)
 	}
 	v, err := Decode(
 		document([]byte{0xD2, 0, 1, 0, 2, 0, 1, 0, 2}, []byte{0x51, 0xFC}, []byte{0x52, 0xFC, 'x'}),
 	)
-	if want := (Dict{"ü": "ü", "üx": "üx"}); err != nil || !reflect.DeepEqual(v, want) {
-		t.Errorf("Latin-1 keys: %v, %v", v, err)
+	if want := (Dict{"ü": "ü", "üx": "üx"}); err != nil {
+		t.Errorf("Latin-1 keys: %v", err)
+	} else if !reflect.DeepEqual(v, want) {
+		t.Errorf("Latin-1 keys = %v, want %v", v, want)
 	}
 }
 
@@ -293,8 +306,10 @@ func TestDataIsApart(t *testing.T) {
 	binary.BigEndian.PutUint16(b[at:],
 		binary.BigEndian.Uint16(b[at-2:])+1) // the last object is inside of the data
 	v, err := Decode(b)
-	if err != nil || !reflect.DeepEqual(v, []any{[]byte{0x51, 'a'}, "a"}) {
-		t.Fatalf("%q, %v", v, err)
+	if err != nil {
+		t.Fatalf("Decode: %v", err)
+	} else if !reflect.DeepEqual(v, []any{[]byte{0x51, 'a'}, "a"}) {
+		t.Fatalf("Decode = %q, want the data and the string a", v)
 	}
 	v.([]any)[0].([]byte)[1] = 'X'
 	if s := v.([]any)[1]; s != "a" {

@@ -17,8 +17,10 @@ import (
 func cases(t testing.TB) map[string][]byte {
 	t.Helper()
 	files, err := filepath.Glob("testdata/cases/*.plist")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d cases, %v", len(files), err)
+	if err != nil {
+		t.Fatalf("listing the cases: %v", err)
+	} else if len(files) == 0 {
+		t.Fatal("testdata/cases has no property lists")
 	}
 	out := map[string][]byte{}
 	for _, file := range files {
@@ -52,8 +54,10 @@ func TestCases(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %#v, %v; want %#v", name, got, err, want)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %#v, want %#v", name, got, want)
 		}
 	}
 	if len(documents) != len(results) {
@@ -89,12 +93,17 @@ func TestCharsets(t *testing.T) {
 		{"UTF-8", prolog("utf-8") + "ü</string></plist>", "ü"},
 	} {
 		f, err := FormatOf([]byte(c.in))
-		if f != XML || err != nil {
-			t.Errorf("%s: form %v, %v", c.name, f, err)
+		if f != XML {
+			t.Errorf("%s: the form is %v, want %v", c.name, f, XML)
+		}
+		if err != nil {
+			t.Errorf("%s: FormatOf: %v", c.name, err)
 		}
 		got, err := Decode([]byte(c.in))
-		if err != nil || got != c.want {
-			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
+		if err != nil {
+			t.Errorf("%s: Decode: %v", c.name, err)
+		} else if got != c.want {
+			t.Errorf("%s: Decode = %q, want %q", c.name, got, c.want)
 		}
 	}
 	for name, in := range map[string]string{
@@ -108,8 +117,10 @@ func TestCharsets(t *testing.T) {
 	} {
 		v, err := Decode([]byte(in))
 		var e *Error
-		if !errors.As(err, &e) || v != nil {
-			t.Errorf("%s: %v, %v; want an *Error", name, v, err)
+		if !errors.As(err, &e) {
+			t.Errorf("%s: Decode = %v, want an Error", name, err)
+		} else if v != nil {
+			t.Errorf("%s: Decode returns %v with its error", name, v)
 		}
 	}
 }

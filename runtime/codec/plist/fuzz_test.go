@@ -80,8 +80,11 @@ func FuzzCheckXML(f *testing.F) {
 			switch token := token.(type) {
 			case xml.StartElement:
 				name := token.Name.Local
-				if text || name == "plist" && (values > 0 || depth > 0) {
-					t.Fatalf("%q: <%s> is let through", b, name)
+				if text {
+					t.Fatalf("%q: an element <%s> after text is accepted", b, name)
+				}
+				if name == "plist" && (values > 0 || depth > 0) {
+					t.Fatalf("%q: an element <plist> inside of another value is accepted", b)
 				}
 				switch name {
 				case "dict", "array":
@@ -95,8 +98,11 @@ func FuzzCheckXML(f *testing.F) {
 					text = true
 					values++
 				}
-				if depth > MaxDepth+1 || containers > spareContainers+len(b)/bytesPerContainer {
-					t.Fatalf("%q: depth %d, %d containers", b, depth, containers)
+				if depth > MaxDepth+1 {
+					t.Fatalf("%q: the depth %d is accepted", b, depth)
+				}
+				if containers > spareContainers+len(b)/bytesPerContainer {
+					t.Fatalf("%q: %d containers are accepted", b, containers)
 				}
 			case xml.EndElement:
 				if text {

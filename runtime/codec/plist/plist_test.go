@@ -40,12 +40,16 @@ func TestFixtures(t *testing.T) {
 		{fixture(t, "usbmuxresponse.plist"), Dict{"MessageType": "ErrorName", "Number": int64(5)}},
 	} {
 		d, err := DecodeDict(c.b)
-		if err != nil || !reflect.DeepEqual(d, c.want) {
-			t.Errorf("DecodeDict = %v, %v; want %v", d, err, c.want)
+		if err != nil {
+			t.Errorf("DecodeDict: %v", err)
+		} else if !reflect.DeepEqual(d, c.want) {
+			t.Errorf("DecodeDict = %v, want %v", d, c.want)
 		}
 		// What the device wrote is what we write.
-		if b, err := Encode(c.want, XML); err != nil || !bytes.Equal(b, c.b) {
-			t.Errorf("Encode = %q, %v; want %q", b, err, c.b)
+		if b, err := Encode(c.want, XML); err != nil {
+			t.Errorf("Encode: %v", err)
+		} else if !bytes.Equal(b, c.b) {
+			t.Errorf("Encode = %q, want %q", b, c.b)
 		}
 		var s struct {
 			Number     uint16
@@ -118,8 +122,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, f := range []Format{XML, Binary} {
 		v, err := Decode(mustEncode(t, []any{math.NaN(), math.NaN()}, f))
-		if err != nil || !math.IsNaN(v.([]any)[1].(float64)) {
-			t.Errorf("format %v: NaN = %v, %v", f, v, err)
+		if err != nil {
+			t.Errorf("format %v: Decode of NaN: %v", f, err)
+		} else if !math.IsNaN(v.([]any)[1].(float64)) {
+			t.Errorf("format %v: NaN = %v", f, v)
 		}
 	}
 	minus := math.Copysign(0, -1)
@@ -131,12 +137,16 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, x := range v.([]any)[:4] {
-			if x != 0.0 || math.Signbit(x.(float64)) != (i%2 == 1) {
+			if x != 0.0 {
 				t.Errorf("format %v: zero %d = %v", f, i, x)
+			} else if math.Signbit(x.(float64)) != (i%2 == 1) {
+				t.Errorf("format %v: zero %d = %v has the wrong sign", f, i, x)
 			}
 		}
-		if x := v.([]any)[4].(float64); float32(x) != 1.1 || f == XML && x != 1.1 {
+		if x := v.([]any)[4].(float64); float32(x) != 1.1 {
 			t.Errorf("format %v: 1.1 = %v", f, x)
+		} else if f == XML && x != 1.1 {
+			t.Errorf("format %v: 1.1 = %v, which is rounded", f, x)
 		}
 	}
 }
@@ -164,15 +174,18 @@ func TestDataWithEqualChecksums(t *testing.T) {
 		[]any{a, b}, Dict{"x": a, "y": []any{[]byte("other"), a, Dict{"z": b}}},
 	} {
 		for _, f := range []Format{XML, Binary} {
-			if got, err := Decode(mustEncode(t, v, f)); err != nil || !reflect.DeepEqual(got, v) {
-				t.Errorf("format %v: %q, %v", f, got, err)
+			if got, err := Decode(mustEncode(t, v, f)); err != nil {
+				t.Errorf("format %v: Decode: %v", f, err)
+			} else if !reflect.DeepEqual(got, v) {
+				t.Errorf("format %v: Decode = %q, want %q", f, got, v)
 			}
 		}
 	}
 	same := []any{a, bytes.Clone(a), []byte("other"), []byte{}, []byte{}}
-	if got, err := Decode(mustEncode(t, same, Binary)); err != nil ||
-		!reflect.DeepEqual(got, same) {
-		t.Errorf("equal blobs: %q, %v", got, err)
+	if got, err := Decode(mustEncode(t, same, Binary)); err != nil {
+		t.Errorf("equal blobs: %v", err)
+	} else if !reflect.DeepEqual(got, same) {
+		t.Errorf("equal blobs = %q, want %q", got, same)
 	}
 }
 
@@ -235,8 +248,10 @@ func TestDecodeXMLForms(t *testing.T) {
 			if f, ok := got.(float64); ok && math.IsNaN(f) {
 				got = nil
 			}
-			if err != nil || !reflect.DeepEqual(got, c.want) {
-				t.Errorf("Decode(%q) = %#v, %v; want %#v", in, got, err, c.want)
+			if err != nil {
+				t.Errorf("Decode(%q): %v", in, err)
+			} else if !reflect.DeepEqual(got, c.want) {
+				t.Errorf("Decode(%q) = %#v, want %#v", in, got, c.want)
 			}
 		}
 	}
@@ -282,16 +297,23 @@ func TestDecodeRefusals(t *testing.T) {
 	} {
 		v, err := Decode([]byte(in))
 		var e *Error
-		if !errors.As(err, &e) || v != nil || e.Op != "decode" {
-			t.Errorf("Decode(%q) = %v, %v; want an *Error alone", in, v, err)
+		if !errors.As(err, &e) {
+			t.Errorf("Decode(%q) = %v, want an Error", in, err)
+		} else if e.Op != "decode" {
+			t.Errorf("Decode(%q) has Op = %v, want %v", in, e.Op, "decode")
+		} else if v != nil {
+			t.Errorf("Decode(%q) returns %v with its error", in, v)
 		}
 	}
 	if _, err := Decode([]byte("{a = 1;}")); !errors.Is(err, ErrFormat) {
 		t.Errorf("old text form: %v, want ErrFormat", err)
 	}
-	if d, err := DecodeDict([]byte("<plist><array/></plist>")); err == nil || d != nil ||
-		!strings.Contains(err.Error(), "root is array") {
-		t.Errorf("DecodeDict of an array = %v, %v", d, err)
+	if d, err := DecodeDict([]byte("<plist><array/></plist>")); err == nil {
+		t.Error("DecodeDict of an array does not fail")
+	} else if !strings.Contains(err.Error(), "root is array") {
+		t.Errorf("DecodeDict of an array = %q, want %q in it", err, "root is array")
+	} else if d != nil {
+		t.Errorf("DecodeDict of an array returns %v with its error", d)
 	}
 }
 
@@ -355,8 +377,10 @@ func TestXMLMemory(t *testing.T) {
 	for i := range list {
 		list[i] = Dict{}
 	}
-	if v, err := Decode(mustEncode(t, list, XML)); err != nil || len(v.([]any)) != len(list) {
+	if v, err := Decode(mustEncode(t, list, XML)); err != nil {
 		t.Errorf("many empty dictionaries: %v", err)
+	} else if len(v.([]any)) != len(list) {
+		t.Errorf("many empty dictionaries: %d, want %d", len(v.([]any)), len(list))
 	}
 }
 
@@ -384,8 +408,12 @@ func TestEncodeRefusals(t *testing.T) {
 		for _, f := range []Format{XML, Binary} {
 			b, err := Encode(v, f)
 			var e *Error
-			if !errors.As(err, &e) || b != nil || e.Op != "encode" {
-				t.Errorf("%s in format %v: %q, %v; want an *Error alone", name, f, b, err)
+			if !errors.As(err, &e) {
+				t.Errorf("%s in format %v: Encode = %v, want an Error", name, f, err)
+			} else if e.Op != "encode" {
+				t.Errorf("%s in format %v: Encode has Op = %v, want %v", name, f, e.Op, "encode")
+			} else if b != nil {
+				t.Errorf("%s in format %v: Encode returns %v with its error", name, f, b)
 			}
 		}
 	}
@@ -393,16 +421,20 @@ func TestEncodeRefusals(t *testing.T) {
 		if b, err := Encode(s, XML); !errors.Is(err, ErrNotXML) {
 			t.Errorf("XML of %q = %q: the text is lost", s, b)
 		}
-		if v, err := Decode(mustEncode(t, s, Binary)); err != nil || v != s {
-			t.Errorf("binary of %q = %q, %v", s, v, err)
+		if v, err := Decode(mustEncode(t, s, Binary)); err != nil {
+			t.Errorf("binary of %q: %v", s, err)
+		} else if v != s {
+			t.Errorf("binary of %q = %q", s, v)
 		}
 	}
 	if b, err := Encode([]any{Dict{"CF$UID": -1}}, XML); !errors.Is(err, errUID) {
 		t.Errorf("a dictionary that reads as a UID = %q, %v", b, err)
 	}
-	if _, err := Encode(Dict{"a": []any{true, Dict{"b": nil}}}, XML); err == nil ||
-		err.Error() != `plist: encode: "a": [1]: "b": nil has no property list form` {
-		t.Errorf("error text %v", err)
+	if _, err := Encode(Dict{"a": []any{true, Dict{"b": nil}}}, XML); err == nil {
+		t.Error("Encode of nil does not fail")
+	} else if err.Error() != `plist: encode: "a": [1]: "b": nil has no property list form` {
+		t.Errorf("Encode of nil = %q, want %q", err,
+			`plist: encode: "a": [1]: "b": nil has no property list form`)
 	}
 }
 

@@ -51,24 +51,33 @@ func TestStructs(t *testing.T) {
 	_ = full.private
 	for _, f := range []Format{XML, Binary} {
 		var got outer
-		if err := Unmarshal(mustEncode(t, &full, f), &got); err != nil ||
-			!reflect.DeepEqual(got, full) {
-			t.Errorf("format %v: %+v, %v", f, got, err)
+		if err := Unmarshal(mustEncode(t, &full, f), &got); err != nil {
+			t.Errorf("format %v: %v", f, err)
+		} else if !reflect.DeepEqual(got, full) {
+			t.Errorf("format %v: %+v, want %+v", f, got, full)
 		}
 	}
 	d, err := DecodeDict(mustEncode(t, outer{}, XML))
-	if want := (Dict{"Shared": "", "N": int64(0), "name": ""}); err != nil ||
-		!reflect.DeepEqual(d, want) {
-		t.Errorf("zero struct = %v, %v; want %v", d, err, want)
+	if want := (Dict{"Shared": "", "N": int64(0), "name": ""}); err != nil {
+		t.Errorf("a zero struct: %v", err)
+	} else if !reflect.DeepEqual(d, want) {
+		t.Errorf("a zero struct = %v, want %v", d, want)
 	}
 	// Fields without a key keep what they held, unknown keys are passed over.
 	keep := outer{Name: "kept", inner: inner{Shared: "too"}}
-	if err := Unmarshal(mustEncode(t, Dict{"N": 5, "unknown": true}, XML), &keep); err != nil ||
-		keep.Name != "kept" || keep.Shared != "too" || keep.Count != 5 {
-		t.Errorf("partial: %+v, %v", keep, err)
+	if err := Unmarshal(mustEncode(t, Dict{"N": 5, "unknown": true}, XML), &keep); err != nil {
+		t.Errorf("Unmarshal of some fields: %v", err)
+	} else if keep.Name != "kept" {
+		t.Errorf("Name = %q, want kept", keep.Name)
+	} else if keep.Shared != "too" {
+		t.Errorf("Shared = %q, want too", keep.Shared)
+	} else if keep.Count != 5 {
+		t.Errorf("Count = %d, want 5", keep.Count)
 	}
-	if err := Unmarshal(mustEncode(t, Dict{"F": 3}, XML), &keep); err != nil || keep.F != 3 {
-		t.Errorf("an integer for a real: %v, %v", keep.F, err)
+	if err := Unmarshal(mustEncode(t, Dict{"F": 3}, XML), &keep); err != nil {
+		t.Errorf("Unmarshal of an integer into a real: %v", err)
+	} else if keep.F != 3 {
+		t.Errorf("an integer in a real = %v, want 3", keep.F)
 	}
 }
 
@@ -93,25 +102,41 @@ func TestUnmarshalRefusals(t *testing.T) {
 		var s outer
 		err := Unmarshal(mustEncode(t, c.v, Binary), &s)
 		var e *Error
-		if !errors.As(err, &e) || !strings.Contains(err.Error(), c.text) {
-			t.Errorf("%v: %v, want %q", c.v, err, c.text)
+		if !errors.As(err, &e) {
+			t.Errorf("Unmarshal(%v) = %v, want an Error", c.v, err)
+		} else if !strings.Contains(err.Error(), c.text) {
+			t.Errorf("Unmarshal(%v) = %q, want %q in it", c.v, err, c.text)
 		}
 	}
 	b := mustEncode(t, []any{}, XML)
 	var s outer
 	var d Dict
-	if Unmarshal(b, &s) == nil || Unmarshal(b, &d) == nil || Unmarshal(b, s) == nil ||
-		Unmarshal(b, nil) == nil || Unmarshal([]byte("x"), new(any)) == nil {
-		t.Error("a wrong target or root is accepted")
+	if Unmarshal(b, &s) == nil {
+		t.Error("Unmarshal of an array into a struct does not fail")
+	}
+	if Unmarshal(b, &d) == nil {
+		t.Error("Unmarshal of an array into a Dict does not fail")
+	}
+	if Unmarshal(b, s) == nil {
+		t.Error("Unmarshal into a value that is not a pointer does not fail")
+	}
+	if Unmarshal(b, nil) == nil {
+		t.Error("Unmarshal into nil does not fail")
+	}
+	if Unmarshal([]byte("x"), new(any)) == nil {
+		t.Error("Unmarshal of bytes that are not a property list does not fail")
 	}
 	var v any
-	if err := Unmarshal(b, &v); err != nil || !reflect.DeepEqual(v, []any{}) {
-		t.Errorf("any = %v, %v", v, err)
+	if err := Unmarshal(b, &v); err != nil {
+		t.Errorf("Unmarshal into any: %v", err)
+	} else if !reflect.DeepEqual(v, []any{}) {
+		t.Errorf("Unmarshal into any = %v, want %v", v, []any{})
 	}
 	var list []string
-	if err := Unmarshal(mustEncode(t, []string{"a", "b"}, XML), &list); err != nil ||
-		len(list) != 2 {
-		t.Errorf("[]string = %v, %v", list, err)
+	if err := Unmarshal(mustEncode(t, []string{"a", "b"}, XML), &list); err != nil {
+		t.Errorf("Unmarshal into []string: %v", err)
+	} else if len(list) != 2 {
+		t.Errorf("Unmarshal into []string has the length %d, want %d", len(list), 2)
 	}
 }
 
@@ -155,8 +180,13 @@ func TestDictGetters(t *testing.T) {
 	copied := d.Clone()
 	copied["d"].([]byte)[0] = 9
 	copied["m"].(Dict)["k"] = int64(9)
-	if d["d"].([]byte)[0] != 1 || d["m"].(map[string]any)["k"] != int64(1) ||
-		Dict(nil).Clone() != nil {
-		t.Error("Clone shares memory")
+	if d["d"].([]byte)[0] != 1 {
+		t.Error("Clone shares its data")
+	}
+	if d["m"].(map[string]any)["k"] != int64(1) {
+		t.Error("Clone shares a dictionary")
+	}
+	if Dict(nil).Clone() != nil {
+		t.Error("Clone of nil is not nil")
 	}
 }

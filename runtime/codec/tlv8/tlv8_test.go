@@ -50,11 +50,15 @@ func TestVectors(t *testing.T) {
 			t.Parallel()
 			wire := unhex(t, tt.wire)
 			got, err := Decode(wire)
-			if err != nil || !reflect.DeepEqual(got, tt.want) {
-				t.Fatalf("Decode(% x) = %v, %v, want %v", wire, got, err, tt.want)
+			if err != nil {
+				t.Fatalf("Decode(% x): %v", wire, err)
+			} else if !reflect.DeepEqual(got, tt.want) {
+				t.Fatalf("Decode(% x) = %v, want %v", wire, got, tt.want)
 			}
-			if back, err := Append(nil, got); err != nil || !bytes.Equal(back, wire) {
-				t.Errorf("Append(%v) = % x, %v, want % x", got, back, err, wire)
+			if back, err := Append(nil, got); err != nil {
+				t.Errorf("Append(%v): %v", got, err)
+			} else if !bytes.Equal(back, wire) {
+				t.Errorf("Append(%v) = % x\nwant % x", got, back, wire)
 			}
 		})
 	}
@@ -83,9 +87,11 @@ func TestFragments(t *testing.T) {
 			t.Fatalf("Append did not keep what was there: % x", wire[:4])
 		}
 		for i, n := range tt.want {
-			if rest[0] != PublicKey || int(rest[1]) != n {
-				t.Fatalf("%d bytes: fragment %d is type %d length %d, want length %d", tt.size, i,
-					rest[0], rest[1], n)
+			if rest[0] != PublicKey {
+				t.Fatalf("%d bytes: fragment %d is type %d, want %d", tt.size, i, rest[0],
+					PublicKey)
+			} else if int(rest[1]) != n {
+				t.Fatalf("%d bytes: fragment %d has the length %d, want %d", tt.size, i, rest[1], n)
 			}
 			rest = rest[2+n:]
 		}
@@ -96,8 +102,12 @@ func TestFragments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v, ok := got.Get(PublicKey); !ok || !bytes.Equal(v, value) || len(got) != 2 {
-			t.Errorf("%d bytes came back as %d in %d items", tt.size, len(v), len(got))
+		if v, ok := got.Get(PublicKey); !ok {
+			t.Errorf("%d bytes came back without the public key", tt.size)
+		} else if !bytes.Equal(v, value) {
+			t.Errorf("%d bytes came back as other %d bytes", tt.size, len(v))
+		} else if len(got) != 2 {
+			t.Errorf("%d bytes came back in %d items, want 2", tt.size, len(got))
 		}
 	}
 }
@@ -112,8 +122,12 @@ func TestForeignFragments(t *testing.T) {
 			want = append(want, repeat(byte(i), n)...)
 		}
 		got, err := Decode(wire)
-		if err != nil || len(got) != 1 || !bytes.Equal(got[0].Value, want) {
-			t.Errorf("fragments %v decode to %d items, %v", sizes, len(got), err)
+		if err != nil {
+			t.Errorf("Decode of the fragments %v: %v", sizes, err)
+		} else if len(got) != 1 {
+			t.Errorf("Decode of the fragments %v has %d items, want 1", sizes, len(got))
+		} else if !bytes.Equal(got[0].Value, want) {
+			t.Errorf("Decode of the fragments %v = % x\nwant % x", sizes, got[0].Value, want)
 		}
 	}
 }
@@ -164,12 +178,20 @@ func TestRefusals(t *testing.T) {
 	} {
 		got, err := Decode(tt.wire)
 		var e *Error
-		if got != nil || !errors.Is(err, tt.want) || !errors.As(err, &e) || e.Op != "decode" {
-			t.Errorf("%s: Decode = %v, %v, want %v", tt.name, got, err, tt.want)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: Decode = %v, want %v", tt.name, err, tt.want)
+		} else if !errors.As(err, &e) {
+			t.Errorf("%s: Decode = %v, want an Error", tt.name, err)
+		} else if e.Op != "decode" {
+			t.Errorf("%s: Decode has Op = %v, want %v", tt.name, e.Op, "decode")
+		} else if got != nil {
+			t.Errorf("%s: Decode returns %v with its error", tt.name, got)
 		}
 	}
-	if got, err := Decode(many(MaxItems)); err != nil || len(got) != MaxItems {
-		t.Errorf("Decode of %d items = %d, %v", MaxItems, len(got), err)
+	if got, err := Decode(many(MaxItems)); err != nil {
+		t.Errorf("Decode of %d items: %v", MaxItems, err)
+	} else if len(got) != MaxItems {
+		t.Errorf("Decode of %d items has %d", MaxItems, len(got))
 	}
 	for _, tt := range []struct {
 		name string
@@ -182,8 +204,10 @@ func TestRefusals(t *testing.T) {
 		{"many", make(List, MaxItems+1), ErrLimit},
 	} {
 		got, err := Append(nil, tt.list)
-		if got != nil || !errors.Is(err, tt.want) {
-			t.Errorf("%s: Append = %d bytes, %v, want %v", tt.name, len(got), err, tt.want)
+		if got != nil {
+			t.Errorf("%s: Append returns %d bytes", tt.name, len(got))
+		} else if !errors.Is(err, tt.want) {
+			t.Errorf("%s: Append = %v, want %v", tt.name, err, tt.want)
 		}
 	}
 	_, err := Decode([]byte{6, 1, 1, 3, 255, 0})
@@ -225,8 +249,10 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("Append(%v): %v", list, err)
 		}
 		again, err := Decode(wire)
-		if err != nil || !reflect.DeepEqual(list, again) {
-			t.Fatalf("Decode(% x) = %v, %v, want %v", wire, again, err, list)
+		if err != nil {
+			t.Fatalf("Decode(% x): %v", wire, err)
+		} else if !reflect.DeepEqual(list, again) {
+			t.Fatalf("Decode(% x) = %v, want %v", wire, list, again)
 		}
 	})
 }

@@ -41,8 +41,10 @@ func TestFixture(t *testing.T) {
 	t.Parallel()
 	wire := fixture(t)
 	m, n, err := Decode(wire)
-	if err != nil || n != 1076 {
-		t.Fatalf("Decode = %d, %v, want 1076 bytes", n, err)
+	if err != nil {
+		t.Fatalf("Decode: %v", err)
+	} else if n != 1076 {
+		t.Fatalf("Decode has read %d bytes, want 1076", n)
 	}
 	want := &Message{Flags: FlagsRequest, ID: 1, Body: Dict{
 		{"CoreDevice.coreDeviceVersion", Dict{
@@ -80,12 +82,18 @@ func TestFixture(t *testing.T) {
 		}
 	}
 	data, _ := m.Body.Path("CoreDevice.input", "options", "platformSpecificOptions")
-	if b, ok := data.([]byte); !ok || len(b) != 42 || !bytes.HasPrefix(b, []byte("bplist00")) {
-		t.Errorf("platformSpecificOptions = % x, want a property list of 42 bytes", data)
+	if b, ok := data.([]byte); !ok {
+		t.Errorf("platformSpecificOptions is a %T, want data", data)
+	} else if len(b) != 42 {
+		t.Errorf("platformSpecificOptions has %d bytes, want 42", len(b))
+	} else if !bytes.HasPrefix(b, []byte("bplist00")) {
+		t.Errorf("platformSpecificOptions = % x, want a property list", b)
 	}
 	back, err := Append([]byte("head"), m)
-	if err != nil || !bytes.Equal(back, append([]byte("head"), wire...)) {
-		t.Errorf("Append does not give the fixture back: %v, % x", err, back)
+	if err != nil {
+		t.Errorf("Append of the fixture: %v", err)
+	} else if !bytes.Equal(back, append([]byte("head"), wire...)) {
+		t.Errorf("Append of the fixture = % x\nwant % x", back, append([]byte("head"), wire...))
 	}
 }
 
@@ -115,11 +123,17 @@ func TestMessages(t *testing.T) {
 	for _, tt := range tests {
 		wire := unhex(t, tt.wire)
 		got, n, err := Decode(append(wire, 1, 2, 3)) // another message begins behind
-		if err != nil || n != len(wire) || !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s: Decode = %+v, %d, %v, want %+v", tt.name, got, n, err, tt.want)
+		if err != nil {
+			t.Errorf("%s: Decode: %v", tt.name, err)
+		} else if n != len(wire) {
+			t.Errorf("%s: Decode has read %d bytes, want %d", tt.name, n, len(wire))
+		} else if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: Decode = %+v, want %+v", tt.name, got, tt.want)
 		}
-		if back, err := Append(nil, tt.want); err != nil || !bytes.Equal(back, wire) {
-			t.Errorf("%s: Append = % x, %v, want % x", tt.name, back, err, wire)
+		if back, err := Append(nil, tt.want); err != nil {
+			t.Errorf("%s: Append: %v", tt.name, err)
+		} else if !bytes.Equal(back, wire) {
+			t.Errorf("%s: Append = % x\nwant % x", tt.name, back, wire)
 		}
 	}
 }
@@ -167,12 +181,16 @@ func TestObjects(t *testing.T) {
 			t.Parallel()
 			wire := unhex(t, tt.wire)
 			got, err := DecodeObject(wire)
-			if err != nil || !reflect.DeepEqual(got, tt.want) {
-				t.Fatalf("DecodeObject(% x) = %#v, %v, want %#v", wire, got, err, tt.want)
+			if err != nil {
+				t.Fatalf("DecodeObject(% x): %v", wire, err)
+			} else if !reflect.DeepEqual(got, tt.want) {
+				t.Fatalf("DecodeObject(% x) = %#v, want %#v", wire, got, tt.want)
 			}
-			if back, err := AppendObject([]byte("head"), got); err != nil ||
-				!bytes.Equal(back, append([]byte("head"), wire...)) {
-				t.Errorf("AppendObject(%v) = % x, %v, want % x", got, back, err, wire)
+			if back, err := AppendObject([]byte("head"), got); err != nil {
+				t.Errorf("AppendObject(%v): %v", got, err)
+			} else if !bytes.Equal(back, append([]byte("head"), wire...)) {
+				t.Errorf("AppendObject(%v) = % x\nwant % x", got, back,
+					append([]byte("head"), wire...))
 			}
 		})
 	}
@@ -197,9 +215,10 @@ func TestSloppyWriters(t *testing.T) {
 		{"bool by its first byte", "00200000 00010000", false},
 	}
 	for _, tt := range tests {
-		if got, err := DecodeObject(unhex(t, tt.wire)); err != nil ||
-			!reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s: DecodeObject = %#v, %v, want %#v", tt.name, got, err, tt.want)
+		if got, err := DecodeObject(unhex(t, tt.wire)); err != nil {
+			t.Errorf("%s: DecodeObject: %v", tt.name, err)
+		} else if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: DecodeObject = %#v, want %#v", tt.name, got, tt.want)
 		}
 	}
 }
@@ -216,8 +235,10 @@ func TestGoNumbers(t *testing.T) {
 		Null{}, int64(1), int64(-1), int64(2), int64(3), uint64(4), uint64(5), uint64(6), uint64(7),
 		0.5,
 	}
-	if v, err := DecodeObject(got); err != nil || !reflect.DeepEqual(v, want) {
-		t.Errorf("numbers come back as %#v, %v, want %#v", v, err, want)
+	if v, err := DecodeObject(got); err != nil {
+		t.Errorf("decoding the numbers: %v", err)
+	} else if !reflect.DeepEqual(v, want) {
+		t.Errorf("numbers come back as %#v, want %#v", v, want)
 	}
 }
 
@@ -284,17 +305,28 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range tests {
 		got, n, err := Decode(tt.wire)
 		var e *Error
-		if got != nil || n != 0 || err == nil || tt.want != nil && !errors.Is(err, tt.want) ||
-			!errors.As(err, &e) || e.Op != "decode" {
-			t.Errorf("%s: Decode = %v, %d, %v, want %v", tt.name, got, n, err, tt.want)
+		if err == nil {
+			t.Errorf("%s: Decode does not fail", tt.name)
+		} else if n != 0 {
+			t.Errorf("%s: Decode has n = %v, want %v", tt.name, n, 0)
+		} else if tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: Decode = %v, want %v", tt.name, err, tt.want)
+		} else if !errors.As(err, &e) {
+			t.Errorf("%s: Decode = %v, want an Error", tt.name, err)
+		} else if e.Op != "decode" {
+			t.Errorf("%s: Decode has Op = %v, want %v", tt.name, e.Op, "decode")
+		} else if got != nil {
+			t.Errorf("%s: Decode returns %v with its error", tt.name, got)
 		}
 	}
 	if _, err := DecodeObject(unhex(t, deep[27:])); err != nil {
 		t.Errorf("DecodeObject at the depth limit: %v", err)
 	}
 	for _, cut := range []int{0, 1, 23, 24, 500, 1075} {
-		if m, _, err := Decode(fixture(t)[:cut]); m != nil || !errors.Is(err, ErrTruncated) {
-			t.Errorf("Decode of %d bytes = %v, %v, want %v", cut, m, err, ErrTruncated)
+		if m, _, err := Decode(fixture(t)[:cut]); !errors.Is(err, ErrTruncated) {
+			t.Errorf("Decode of %d bytes = %v, want %v", cut, err, ErrTruncated)
+		} else if m != nil {
+			t.Errorf("Decode of %d bytes returns %v with its error", cut, m)
 		}
 	}
 }
@@ -305,8 +337,10 @@ func TestNodeLimit(t *testing.T) {
 	wire := unhex(t, "00e00000 00000000 00000000")
 	binary.LittleEndian.PutUint32(wire[8:], MaxNodes)
 	wire = append(wire, bytes.Repeat([]byte{0, 0x10, 0, 0}, MaxNodes)...)
-	if v, err := DecodeObject(wire); v != nil || !errors.Is(err, ErrLimit) {
-		t.Errorf("DecodeObject of %d nulls: %v, want %v", MaxNodes, err, ErrLimit)
+	if v, err := DecodeObject(wire); !errors.Is(err, ErrLimit) {
+		t.Errorf("DecodeObject of %d nulls = %v, want %v", MaxNodes, err, ErrLimit)
+	} else if v != nil {
+		t.Errorf("DecodeObject of %d nulls returns %v with its error", MaxNodes, v)
 	}
 }
 
@@ -320,18 +354,25 @@ func TestDuplicateOfMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := DecodeObject(wire); err != nil || !reflect.DeepEqual(got, d) {
+	if got, err := DecodeObject(wire); err != nil {
 		t.Fatalf("100 keys: %v", err)
+	} else if !reflect.DeepEqual(got, d) {
+		t.Fatalf("100 keys = %v, want %v", got, d)
 	}
 	i := bytes.LastIndex(wire, []byte("jj"))
 	copy(wire[i:], "ba")
-	if got, err := DecodeObject(wire); got != nil || err == nil ||
-		!strings.Contains(err.Error(), `"ba" twice`) {
-		t.Errorf("a key twice among 100: %v", err)
+	if got, err := DecodeObject(wire); err == nil {
+		t.Error("a key twice among 100: DecodeObject does not fail")
+	} else if !strings.Contains(err.Error(), `"ba" twice`) {
+		t.Errorf("a key twice among 100: DecodeObject = %q, want %q in it", err, `"ba" twice`)
+	} else if got != nil {
+		t.Errorf("a key twice among 100: DecodeObject returns %v with its error", got)
 	}
 	d[99].Key = "ba"
-	if got, err := AppendObject(nil, d); got != nil || err == nil {
-		t.Errorf("Append of a key twice among 100: %v", err)
+	if got, err := AppendObject(nil, d); err == nil {
+		t.Error("a key twice among 100: AppendObject does not fail")
+	} else if got != nil {
+		t.Errorf("a key twice among 100: AppendObject returns %v with its error", got)
 	}
 }
 
@@ -366,16 +407,23 @@ func TestEncodeRefusals(t *testing.T) {
 		},
 	} {
 		got, err := AppendObject([]byte("head"), tt.v)
-		if got != nil || err == nil || err.Error() != tt.want {
-			t.Errorf("%s: AppendObject = % x, %v, want %s", tt.name, got, err, tt.want)
+		if err == nil {
+			t.Errorf("%s: AppendObject does not fail", tt.name)
+		} else if err.Error() != tt.want {
+			t.Errorf("%s: AppendObject = %q, want %q", tt.name, err, tt.want)
+		} else if got != nil {
+			t.Errorf("%s: AppendObject returns %v with its error", tt.name, got)
 		}
-		if got, err := Append([]byte("head"), &Message{Body: Dict{{"k", tt.v}}}); got != nil ||
-			err == nil {
-			t.Errorf("%s: Append = % x, %v", tt.name, got, err)
+		if got, err := Append([]byte("head"), &Message{Body: Dict{{"k", tt.v}}}); err == nil {
+			t.Errorf("%s: Append does not fail", tt.name)
+		} else if got != nil {
+			t.Errorf("%s: Append returns %v with its error", tt.name, got)
 		}
 	}
-	if got, err := AppendObject(nil, deep); got != nil || !errors.Is(err, ErrLimit) {
-		t.Errorf("AppendObject too deep: %v, want %v", err, ErrLimit)
+	if got, err := AppendObject(nil, deep); got != nil {
+		t.Errorf("AppendObject too deep returns %d bytes", len(got))
+	} else if !errors.Is(err, ErrLimit) {
+		t.Errorf("AppendObject too deep = %v, want %v", err, ErrLimit)
 	}
 }
 
@@ -386,17 +434,22 @@ func TestRead(t *testing.T) {
 	r := iotest.OneByteReader(bytes.NewReader(two))
 	for range 2 {
 		m, err := Read(r)
-		if err != nil || len(m.Body) != 7 {
-			t.Fatalf("Read = %+v, %v", m, err)
+		if err != nil {
+			t.Fatalf("Read: %v", err)
+		} else if len(m.Body) != 7 {
+			t.Fatalf("Read has %d fields, want 7", len(m.Body))
 		}
 	}
-	if m, err := Read(r); m != nil || err != io.EOF {
-		t.Errorf("Read at the end = %v, %v, want io.EOF", m, err)
+	if m, err := Read(r); m != nil {
+		t.Errorf("Read at the end returns %v", m)
+	} else if err != io.EOF {
+		t.Errorf("Read at the end = %v, want %v", err, io.EOF)
 	}
 	for _, cut := range []int{1, 24, 1075} {
-		if m, err := Read(bytes.NewReader(wire[:cut])); m != nil ||
-			!errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("Read of %d bytes = %v, %v, want %v", cut, m, err, io.ErrUnexpectedEOF)
+		if m, err := Read(bytes.NewReader(wire[:cut])); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Read of %d bytes = %v, want %v", cut, err, io.ErrUnexpectedEOF)
+		} else if m != nil {
+			t.Errorf("Read of %d bytes returns %v with its error", cut, m)
 		}
 	}
 	broken := errors.New("broken")
@@ -479,8 +532,14 @@ func TestDict(t *testing.T) {
 	}
 	d.Set("s", "y")
 	d.Set("z", int64(1))
-	if d[0] != (Pair{"s", "y"}) || d[len(d)-1] != (Pair{"z", int64(1)}) || len(d) != 12 {
-		t.Errorf("Set gives %v", d)
+	if d[0] != (Pair{"s", "y"}) {
+		t.Errorf("Set of s gives %v", d[0])
+	}
+	if d[len(d)-1] != (Pair{"z", int64(1)}) {
+		t.Errorf("Set of z gives %v", d[len(d)-1])
+	}
+	if len(d) != 12 {
+		t.Errorf("after Set there are %d pairs, want 12", len(d))
 	}
 	if size, ok := NewFileTransfer(1, 99).Size(); size != 99 || !ok {
 		t.Errorf("Size = %d, %v", size, ok)
@@ -493,8 +552,10 @@ func TestUUID(t *testing.T) {
 	t.Parallel()
 	const s = "C3853DCC-9776-4114-B6C1-FD9F51944A6D"
 	for _, form := range []string{s, strings.ToLower(s)} {
-		if u, err := ParseUUID(form); err != nil || u.String() != s {
-			t.Errorf("ParseUUID(%s) = %v, %v", form, u, err)
+		if u, err := ParseUUID(form); err != nil {
+			t.Errorf("ParseUUID(%s): %v", form, err)
+		} else if u.String() != s {
+			t.Errorf("ParseUUID(%s) has %v, want %v", form, u.String(), s)
 		}
 	}
 	for _, bad := range []string{
@@ -533,8 +594,10 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("Decode(% x): %v", wire, err)
 		}
-		if twice, err := Append(nil, again); err != nil || !bytes.Equal(twice, wire) {
-			t.Fatalf("Append = % x, %v, want % x", twice, err, wire)
+		if twice, err := Append(nil, again); err != nil {
+			t.Fatalf("Append: %v", err)
+		} else if !bytes.Equal(twice, wire) {
+			t.Fatalf("Append = % x\nwant % x", twice, wire)
 		}
 	})
 }

@@ -296,17 +296,15 @@ func TestComplete(t *testing.T) {
 		}
 		got := strings.Join(names, " ")
 		if strings.Contains(tc.want, " ") || len(tc.want) == 0 {
-			if got != tc.want || c.Kind != tc.kind {
-				t.Errorf(
-					"Complete(%q) = %q kind %q, want %q kind %q",
-					tc.text,
-					got,
-					c.Kind,
-					tc.want,
-					tc.kind,
-				)
+			if got != tc.want {
+				t.Errorf("Complete(%q) = %q, want %q", tc.text, got, tc.want)
 			}
-		} else if len(names) == 0 || !strings.Contains(" "+got+" ", " "+tc.want+" ") {
+			if c.Kind != tc.kind {
+				t.Errorf("Complete(%q) has the kind %q, want %q", tc.text, c.Kind, tc.kind)
+			}
+		} else if len(names) == 0 {
+			t.Errorf("Complete(%q) completes nothing, want %q", tc.text, tc.want)
+		} else if !strings.Contains(" "+got+" ", " "+tc.want+" ") {
 			t.Errorf("Complete(%q) = %q, want %q in it", tc.text, got, tc.want)
 		}
 	}

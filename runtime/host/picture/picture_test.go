@@ -202,8 +202,11 @@ func TestOrientation(t *testing.T) {
 				w, h = 16, 32
 			}
 			got := pixels(t, p)
-			if p.Width() != w || p.Height() != h {
-				t.Fatalf("orientation %d: the picture is %v, want %dx%d", orientation, p, w, h)
+			if p.Width() != w {
+				t.Fatalf("orientation %d: the width is %d, want %d", orientation, p.Width(), w)
+			}
+			if p.Height() != h {
+				t.Fatalf("orientation %d: the height is %d, want %d", orientation, p.Height(), h)
 			}
 			if r := image.Rect(0, 0, w, h); got.Rect != r {
 				t.Fatalf("orientation %d: the pixels have the bounds %v, want %v", orientation,
