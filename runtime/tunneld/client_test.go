@@ -230,7 +230,8 @@ func TestStartClient(t *testing.T) {
 					t.Errorf("Start = %+v, want a Dial", e)
 				}
 				e.Dial = nil
-				if want := entry(Python, "a b&c", "fd00::1", 5, 0, "i"); !reflect.DeepEqual(e, want) {
+				want := entry(Python, "a b&c", "fd00::1", 5, 0, "i")
+				if !reflect.DeepEqual(e, want) {
 					t.Errorf("Start = %+v, want %+v", e, want)
 				}
 			})

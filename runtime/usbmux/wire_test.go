@@ -337,7 +337,8 @@ func FuzzReadFrame(f *testing.F) {
 		if !ok {
 			return
 		}
-		if encoded, want := appendFrame(nil, got), b[:len(b)-len(rest)]; !bytes.Equal(encoded, want) {
+		encoded, want := appendFrame(nil, got), b[:len(b)-len(rest)]
+		if !bytes.Equal(encoded, want) {
 			t.Fatalf("appendFrame = % x, want % x", encoded, want)
 		}
 		if !bytes.Equal(cut.body, got.body) {
