@@ -32,13 +32,15 @@ type Client struct {
 	dial    link.DialFunc
 	address string
 	program string
+	known   int // bound of the connected devices: maxKnown, fewer in tests
 	log     *slog.Logger
 }
 
 // New returns a Client. It does not connect, but returns an error if the form of the
 // address is not known.
 func New(o Options) (*Client, error) {
-	c := &Client{dial: o.Dial, address: o.Address, program: o.Program, log: logger(o.Logger)}
+	c := &Client{dial: o.Dial, address: o.Address, program: o.Program,
+		known: maxKnown, log: logger(o.Logger)}
 	if c.program == "" {
 		c.program = "imdlua"
 	}

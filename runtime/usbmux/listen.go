@@ -95,7 +95,7 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 		if !known {
 			return 0, errors.Join(err, evErr, errReply("a result"))
 		}
-		if len(l.queue) >= maxKnown || len(f.body) > maxEvent {
+		if len(l.queue) >= l.client.known || len(f.body) > maxEvent {
 			return 0, ErrTooMany
 		}
 		l.queue = append(l.queue, ev)
@@ -134,7 +134,7 @@ func (l *Listener) Next(ctx context.Context) (Event, error) {
 func (l *Listener) remember(ev Event) (Event, bool) {
 	id := ev.Entry.DeviceID
 	if ev.Kind == Attached {
-		if _, ok := l.known[id]; !ok && len(l.known) >= maxKnown {
+		if _, ok := l.known[id]; !ok && len(l.known) >= l.client.known {
 			l.bad.Add(l.client.log, "device passed over", "err", ErrTooMany)
 			return Event{}, false
 		}

@@ -287,11 +287,14 @@ func TestBadEvents(t *testing.T) {
 // TestManyDevices uses a multiplexer that invents devices.
 func TestManyDevices(t *testing.T) {
 	t.Parallel()
+	const known = 100 // TestListenerFloods reaches maxKnown
 	frames := []frame{resultFrame(versionPlist, requestTag, OK)}
-	for id := range uint32(maxKnown + 100) {
+	for id := range uint32(known + 100) {
 		frames = append(frames, attached(t, id+1))
 	}
-	l, err := newClient(t, Options{Dial: speaker(frames...)}).Listen(testContext(t))
+	c := newClient(t, Options{Dial: speaker(frames...)})
+	c.known = known
+	l, err := c.Listen(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,17 +303,19 @@ func TestManyDevices(t *testing.T) {
 	for ; err == nil; n++ {
 		_, err = l.Next(testContext(t))
 	}
-	if n-1 != maxKnown {
-		t.Errorf("%d devices, want %d", n-1, maxKnown)
+	if n-1 != known {
+		t.Errorf("%d devices, want %d", n-1, known)
 	}
-	if len(l.known) != maxKnown {
-		t.Errorf("%d devices are known, want %d", len(l.known), maxKnown)
+	if len(l.known) != known {
+		t.Errorf("%d devices are known, want %d", len(l.known), known)
 	}
 	if l.Malformed() != 100 {
 		t.Errorf("%d events are malformed, want 100", l.Malformed())
 	}
 	frames = frames[1:] // events alone, no result
-	_, err = newClient(t, Options{Dial: speaker(frames...)}).Listen(testContext(t))
+	c = newClient(t, Options{Dial: speaker(frames...)})
+	c.known = known
+	_, err = c.Listen(testContext(t))
 	if !errors.Is(err, ErrTooMany) {
 		t.Errorf("Listen = %v, want %v", err, ErrTooMany)
 	}
