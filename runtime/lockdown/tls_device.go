@@ -57,8 +57,8 @@ func deviceTLS(key *rsa.PrivateKey, host trust.Host) (*tls.Config, error) {
 		CipherSuites:           cipherSuites(),
 		SessionTicketsDisabled: true,
 		ClientAuth:             tls.RequireAnyClientCert,
-		// No chains are verified: names are empty or do not match, and the certificates
-		// of some hosts have version 1 or have expired.
+		// No chains are verified: names are empty or do not match. The certificates of
+		// tidevice have version 1 and expire after 30 days.
 		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
 			return verifyHost(raw, known)
 		},

@@ -229,7 +229,7 @@ func gone(err error) bool {
 }
 
 // request is a host's message. Every field except name may be empty. An empty string is
-// the same as a missing one, because some hosts send empty strings.
+// the same as a missing one, because a host may send empty strings.
 type request struct {
 	name      string
 	label     string

@@ -48,8 +48,8 @@ type Record struct {
 	SystemBUID        string `plist:"SystemBUID,omitempty"`
 	WiFiMACAddress    string `plist:"WiFiMACAddress,omitempty"`
 	EscrowBag         []byte `plist:"EscrowBag,omitempty"`
-	DevicePublicKey   []byte `plist:"DevicePublicKey,omitempty"` // of some programs
-	UDID              string `plist:"UDID,omitempty"`            // of some programs
+	DevicePublicKey   []byte `plist:"DevicePublicKey,omitempty"` // of idevice and tidevice
+	UDID              string `plist:"UDID,omitempty"`            // of idevice
 
 	// Extra holds the keys that have no field here, so that a record of another program
 	// can be read and written without loss.
@@ -269,7 +269,7 @@ func (r *Record) Certificate() (tls.Certificate, error) {
 }
 
 // DeviceKey returns the public key of the paired device, from the DeviceCertificate. It
-// is nil if the record has none, which is so for the records of some programs.
+// is nil if the record has none, since not every program writes one.
 func (r *Record) DeviceKey() (crypto.PublicKey, error) {
 	if len(r.DeviceCertificate) == 0 {
 		return nil, nil

@@ -334,8 +334,8 @@ func (e *encoder) url(u URL, depth int) (uid, error) {
 		depth)
 }
 
-// nsError always writes a dictionary, because some hosts close the connection when they
-// receive an error without one.
+// nsError always writes a dictionary, because go-ios ends the connection when it receives
+// an error without one.
 func (e *encoder) nsError(err *NSError, depth int) (uid, error) {
 	if err == nil {
 		return 0, nil

@@ -9,7 +9,7 @@
 //	2      value, length bytes
 //
 // A value of more than 255 bytes is split into consecutive items of the same type.
-// Fragments usually have 255 bytes, but some hosts split after 254. The reader joins
+// Fragments usually have 255 bytes, but those of idevice have 254. The reader joins
 // consecutive items of one type, whatever their length. Between two values of the same
 // type there must therefore be another item, usually the empty Separator. Integers are
 // little-endian.
