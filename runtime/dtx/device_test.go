@@ -259,7 +259,7 @@ func TestLastWords(t *testing.T) {
 						return nil, nil
 					})
 				}}}
-				a, b := linktest.Pipe()
+				a, b := linktest.Prompt()
 				served := make(chan error, 1)
 				go func() { served <- s.Serve(ctx, b) }()
 				c := New(a, Options{})
@@ -296,7 +296,7 @@ func TestLastWords(t *testing.T) {
 func TestServeEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		served := make(chan error, 1)
 		s := &Server{
 			Channels:  map[string]func(*Channel) Handler{"x": service},
@@ -317,7 +317,7 @@ func TestServeEnds(t *testing.T) {
 			t.Errorf("host: %v", c.Err())
 		}
 
-		a, b = linktest.Pipe()
+		a, b = linktest.Prompt()
 		if _, err := a.Write([]byte("not DTX, but long enough for it.")); err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +337,7 @@ func TestCapabilitiesFirst(t *testing.T) {
 	for name, hold := range map[string]time.Duration{"at once": 0, "held": 200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, ctx context.Context) {
-				a, b := linktest.Pipe()
+				a, b := linktest.Prompt()
 				p := &wirePeer{t: t, Conn: a, r: NewReader(a)}
 				p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(1),
 					"none"))
@@ -376,12 +376,12 @@ func TestHold(t *testing.T) {
 		if passed := time.Since(start); passed != s.Hold {
 			t.Errorf("capabilities after %v, want %v", passed, s.Hold)
 		}
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		a.Close()
 		if err := s.Serve(ctx, b); err != nil {
 			t.Errorf("host that leaves: %v", err)
 		}
-		_, b = linktest.Pipe()
+		_, b = linktest.Prompt()
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
 		if err := s.Serve(gone, b); !errors.Is(err, context.Canceled) {
@@ -399,7 +399,7 @@ func TestManyConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		s := &Server{Channels: map[string]func(*Channel) Handler{"x": service}}
 		for i := range 300 {
-			a, b := linktest.Pipe()
+			a, b := linktest.Prompt()
 			done := make(chan error, 1)
 			go func() { done <- s.Serve(ctx, b) }()
 			c := New(a, Options{})

@@ -21,7 +21,7 @@ func bubble(t *testing.T, f func(t *testing.T, ctx context.Context)) {
 // serve connects a host to a server. Both are gone when the test ends.
 func serve(t testing.TB, s *Server, o Options) *Conn {
 	t.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	host := New(a, o)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(context.Background(), b) }()
@@ -77,7 +77,7 @@ type wirePeer struct {
 // peer returns a connection and what is on the other end of it.
 func peer(t testing.TB, o Options) (*Conn, *wirePeer) {
 	t.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	c := New(a, o)
 	p := &wirePeer{t: t, Conn: b, r: NewReader(bufio.NewReader(b))}
 	t.Cleanup(func() {

@@ -87,7 +87,7 @@ func TestServeEndsWithContext(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
 	for _, encrypted := range []bool{false, true} {
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- never(p).Serve(ctx, b) }()

@@ -122,7 +122,7 @@ func startAFC(_ context.Context, name string, host *trust.Host, _ []byte) (Endpo
 // closes it, waits for the daemon and returns what Serve did.
 func serve(tb testing.TB, d *Device) (net.Conn, func() error) {
 	tb.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	done := make(chan error, 1)
 	go func() {
 		done <- d.Serve(context.Background(), b)

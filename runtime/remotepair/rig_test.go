@@ -57,7 +57,7 @@ func wantMatch(t testing.TB, r *Record, identifier, tag string) {
 }
 
 func streamPipe() (host, device Transport) {
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	return NewStream(a), NewStream(b)
 }
 

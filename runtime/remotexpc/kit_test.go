@@ -36,7 +36,7 @@ var (
 // pair opens a connection over a pipe and returns both sides.
 func pair(t testing.TB, host, dev Options) (*Conn, *Conn) {
 	t.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	return pairOver(t, a, b, host, dev)
 }
 
@@ -222,7 +222,7 @@ func (p *peer) expectGoAway(want string) {
 // handHost opens a connection to a device with the test as the host, and returns both.
 func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	p := newPeer(t, a)
 	accepted := make(chan *Conn, 1)
 	go func() {
@@ -251,7 +251,7 @@ func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 // both.
 func handDevice(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	p := newPeer(t, b)
 	p.settings(window)
 	h, err := Connect(context.Background(), a, o)

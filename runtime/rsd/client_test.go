@@ -190,7 +190,7 @@ func TestCheckinBytes(t *testing.T) {
 			"\x7f\xff\xff\xff", "frame of 2147483647 bytes is over the limit of 1048576",
 		},
 	} {
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		_, _ = io.WriteString(b, tt.answer)
 		_ = link.CloseWrite(b)
 		err := checkin(context.Background(), a, "x", "imdlua", []byte("bag"))
@@ -226,7 +226,7 @@ func TestCheckinBytes(t *testing.T) {
 func TestCheckinDevice(t *testing.T) {
 	t.Parallel()
 	serve := func(in string) (string, string, error) {
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		defer a.Close()
 		_, _ = io.WriteString(a, in)
 		_ = link.CloseWrite(a)
@@ -607,7 +607,7 @@ func TestRefreshOrder(t *testing.T) {
 		return []Service{{Name: "new", Port: 2}}
 	}}
 	dial := func(context.Context, uint16) (net.Conn, error) {
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		go func() { _ = d.Serve(context.Background(), b) }()
 		return a, nil
 	}

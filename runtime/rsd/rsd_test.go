@@ -60,7 +60,7 @@ func (m *machine) dial(ctx context.Context, port uint16) (net.Conn, error) {
 	if h == nil {
 		return nil, fmt.Errorf("nothing listens at %d", port)
 	}
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	m.wg.Go(func() {
 		_ = h.Serve(m.ctx, b)
 		b.Close()

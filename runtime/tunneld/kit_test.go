@@ -93,7 +93,7 @@ func (m *mesh) dial(_ context.Context, _, address string) (net.Conn, error) {
 	if l == nil {
 		return nil, refused
 	}
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	select {
 	case l.conns <- b:
 		return a, nil
@@ -184,7 +184,7 @@ func (g *gadget) dial(_ context.Context, port uint16) (net.Conn, error) {
 		!slices.ContainsFunc(g.services(), func(s rsd.Service) bool { return s.Port == port }) {
 		return nil, errors.New("refused")
 	}
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	g.wg.Go(func() {
 		stop := context.AfterFunc(g.ctx, func() { b.Close() })
 		defer stop()

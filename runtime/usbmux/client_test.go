@@ -22,7 +22,7 @@ import (
 // unless hang is set, closes it.
 func scripted(answer string, hang bool) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
-		here, there := linktest.Pipe()
+		here, there := linktest.Prompt()
 		go func() {
 			readFrame(there, maxReply)
 			io.WriteString(there, answer)

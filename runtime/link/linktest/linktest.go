@@ -30,3 +30,7 @@ func Conditions() link.Conditions {
 
 // Pipe returns the two ends of a connection.
 func Pipe() (net.Conn, net.Conn) { return Conditions().Pipe() }
+
+// Prompt is like Pipe, but without latency. It is for tests that expect exact times, or
+// that expect a message to have arrived when all goroutines wait.
+func Prompt() (net.Conn, net.Conn) { return link.Conditions{Split: true}.Pipe() }

@@ -103,7 +103,7 @@ func (r *rig) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if h == nil {
 		return nil, fs.ErrNotExist
 	}
-	return servicetest.Conn(r.t, h), nil
+	return servicetest.Conn(servicetest.Prompt(r.t), h), nil
 }
 
 func (r *rig) check(err error) {

@@ -21,7 +21,7 @@ func TestSharedBudget(t *testing.T) {
 		message := dtx.Append(nil,
 			&dtx.Message{ID: 1, Type: dtx.Data, Payload: make([]byte, 700_000)})
 		begin := func() (net.Conn, <-chan error) {
-			host, served := servicetest.Dial(context.Background(), t, dev)
+			host, served := servicetest.Dial(context.Background(), servicetest.Prompt(t), dev)
 			_, _ = host.Write(message[:len(message)-1])
 			synctest.Wait()
 			return host, served

@@ -86,7 +86,7 @@ func newRig(t testing.TB, profile string) *rig {
 }
 
 // dial opens another connection to the device.
-func (r *rig) dial() net.Conn { return servicetest.Conn(r.t, r.dev) }
+func (r *rig) dial() net.Conn { return servicetest.Conn(servicetest.Prompt(r.t), r.dev) }
 
 // host opens a channel without the client of this package.
 func (r *rig) host(identifier string, o dtx.Options) *dtx.Channel {

@@ -74,7 +74,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 }
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
-	return servicetest.Dial(ctx, r.t, r.dev)
+	return servicetest.Dial(ctx, servicetest.Prompt(r.t), r.dev)
 }
 
 func pass(d time.Duration) { <-time.NewTimer(d).C }

@@ -62,7 +62,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 }
 
 func (r *rig) raw(ctx context.Context) (*link.PlistConn, <-chan error) {
-	c, done := servicetest.Dial(ctx, r.t, r.dev)
+	c, done := servicetest.Dial(ctx, servicetest.Prompt(r.t), r.dev)
 	return link.NewPlistConn(c), done
 }
 

@@ -27,7 +27,7 @@ func TestArchiveSilent(t *testing.T) {
 		"half a piece": append(head[:len(head):len(head)], 3, 9, 0, 0, 0, 'x'),
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			a, b := linktest.Pipe()
+			a, b := linktest.Prompt()
 			defer b.Close()
 			go func() { _, _ = io.Copy(io.Discard, b) }()
 			go func() { _, _ = b.Write(sent) }()

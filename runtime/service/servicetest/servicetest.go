@@ -41,8 +41,16 @@ func pipe(tb testing.TB) (client, device net.Conn) {
 	if strings.HasPrefix(tb.Name(), "Benchmark") || strings.HasPrefix(tb.Name(), "Fuzz") {
 		return link.Pipe()
 	}
+	if _, ok := tb.(prompt); ok {
+		return linktest.Prompt()
+	}
 	return linktest.Pipe()
 }
+
+// Prompt returns tb for connections without latency, as those of linktest.Prompt.
+func Prompt(tb testing.TB) testing.TB { return prompt{tb} }
+
+type prompt struct{ testing.TB }
 
 // HandlerFunc is a function that implements service.Handler.
 type HandlerFunc func(ctx context.Context, c net.Conn) error
