@@ -276,7 +276,10 @@ for i, phone in ipairs(phones) do
   local text = dev:syslog_text():filter(function(l)
     return l.message:find("entry", 1, true) ~= nil
   end)
-  for _, s in ipairs{ dev:syslog{ match = "entry" }, text, dev:notifications("tick") } do
+  local ticks = dev:notifications("tick", "begun")
+  repeat phone:post("begun") until ticks:next(0.2) -- the device does not say when it begins
+  ticks = ticks:filter(function(name) return name == "tick" end)
+  for _, s in ipairs{ dev:syslog{ match = "entry" }, text, ticks } do
     tasks[#tasks + 1] = task.spawn(function() return count(s, 40) + s.dropped end)
   end
 end

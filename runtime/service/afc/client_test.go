@@ -20,7 +20,7 @@ import (
 // returns. If fn returns nil, the device disconnects.
 func fake(tb testing.TB, fn func(h header, body string) []string) *Client {
 	tb.Helper()
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	c := New(a)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -209,7 +209,7 @@ func TestCancelOpen(t *testing.T) {
 func TestCancelInsideData(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		c := New(a)
 		const size = 100_000
 		f := &File{c: c, path: "/a", ref: 1}

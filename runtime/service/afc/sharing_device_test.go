@@ -13,8 +13,9 @@ import (
 
 func TestManyHandles(t *testing.T) {
 	t.Parallel()
-	f := tree(t)
-	c := pair(t, f)
+	// Without latency: the files are opened one after the other.
+	c := New(servicetest.Conn(servicetest.Prompt(t), &Device{FS: tree(t), Model: "m"}))
+	defer c.Close()
 	ctx := ctx(t)
 	var open []*File
 	for i := range maxHandles {

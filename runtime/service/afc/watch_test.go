@@ -37,7 +37,7 @@ func TestIdle(t *testing.T) {
 }
 
 func testIdle(t *testing.T, busy bool) {
-	a, b := linktest.Pipe()
+	a, b := linktest.Prompt()
 	c := New(a)
 	took := time.Duration(len(trickle)) * 20 * time.Second
 	ctx, cancel := context.WithCancel(context.Background())
@@ -105,7 +105,7 @@ func answerLast(c *Client, b net.Conn) {
 func TestIdleElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := linktest.Pipe()
+		a, b := linktest.Prompt()
 		f := newFS()
 		must(t, f.WriteFile("/a", noise(9000)))
 		var wg sync.WaitGroup
