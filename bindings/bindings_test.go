@@ -273,11 +273,11 @@ end
 local tasks = {}
 for i, phone in ipairs(phones) do
   local dev = phone:device()
-  local text = dev:syslog_text():filter(function(l)
-    return l.message:find("entry", 1, true) ~= nil
-  end)
+  local text = dev:syslog_text()
+  repeat phone:log("begun") until text:next(0.2) -- the device does not say when it begins
+  text = text:filter(function(l) return l.message:find("entry", 1, true) ~= nil end)
   local ticks = dev:notifications("tick", "begun")
-  repeat phone:post("begun") until ticks:next(0.2) -- the device does not say when it begins
+  repeat phone:post("begun") until ticks:next(0.2) -- as above
   ticks = ticks:filter(function(name) return name == "tick" end)
   for _, s in ipairs{ dev:syslog{ match = "entry" }, text, ticks } do
     tasks[#tasks + 1] = task.spawn(function() return count(s, 40) + s.dropped end)
