@@ -265,7 +265,7 @@ for i = 1, 24 do phones[i] = virtual.start{ log_rate = -1, name = "Phone " .. i 
 local function count(stream, want)
   local n = 0
   while n < want do
-    if not stream:next(30) then break end
+    if not stream:next(120) then break end
     n = n + 1
   end
   return n
@@ -273,13 +273,10 @@ end
 local tasks = {}
 for i, phone in ipairs(phones) do
   local dev = phone:device()
-  local text = dev:syslog_text()
-  repeat phone:log("begun") until text:next(0.2) -- the device does not say when it begins
-  text = text:filter(function(l) return l.message:find("entry", 1, true) ~= nil end)
-  local ticks = dev:notifications("tick", "begun")
-  repeat phone:post("begun") until ticks:next(0.2) -- as above
-  ticks = ticks:filter(function(name) return name == "tick" end)
-  for _, s in ipairs{ dev:syslog{ match = "entry" }, text, ticks } do
+  local text = dev:syslog_text():filter(function(l)
+    return l.message:find("entry", 1, true) ~= nil
+  end)
+  for _, s in ipairs{ dev:syslog{ match = "entry" }, text, dev:notifications("tick") } do
     tasks[#tasks + 1] = task.spawn(function() return count(s, 40) + s.dropped end)
   end
 end
