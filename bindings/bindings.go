@@ -6,6 +6,7 @@ package bindings
 import (
 	"github.com/imdlua/imdlua/bindings/apps"
 	"github.com/imdlua/imdlua/bindings/coredevice"
+	"github.com/imdlua/imdlua/bindings/crashes"
 	"github.com/imdlua/imdlua/bindings/developer"
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/dvt"
@@ -33,7 +34,7 @@ func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
 	families := []device.Family{
 		files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(),
 		dvt.Family(), developer.Family(), tunnel.Family(devices), xpc.Family(),
-		coredevice.Family(),
+		coredevice.Family(), crashes.Family(),
 	}
 	modules := append(device.Modules(devices, families),
 		virtual.Module(&env.Virtual, devices), xpc.Module())

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/bindings"
-	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
@@ -26,22 +25,14 @@ func newHost(t testing.TB) (*host.Host, *virtual.Host, *bytes.Buffer) {
 // newHostWith is newHost with options. It replaces their Stdout and Stderr.
 func newHostWith(t testing.TB, o host.Options) (*host.Host, *virtual.Host, *bytes.Buffer) {
 	t.Helper()
-	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1}})
-	finder := virtualtest.Finder(t, vh, device.Options{})
-	var out bytes.Buffer
-	o.Stdout, o.Stderr = &out, &out
-	h := host.New(o)
-	t.Cleanup(func() { h.Close() })
-	devicetest.Install(t, h, finder, vh)
-	return h, vh, &out
+	l := devicetest.New(t, devicetest.Options{Host: o})
+	return l.Host, l.Virtual, l.Output
 }
 
 // run runs Lua text and returns what it printed. The test fails if the script fails.
 func run(t *testing.T, source string) string {
 	t.Helper()
-	h, _, out := newHost(t)
-	runOn(t, h, out, source)
-	return out.String()
+	return devicetest.Run(t, source, devicetest.Options{})
 }
 
 // runOn runs Lua text on a host. The test fails if the script fails.

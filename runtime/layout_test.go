@@ -95,7 +95,7 @@ var rules = []rule{
 		[]string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."},
 	},
 	{"runtime/hosttest/devicetest", []string{
-		"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual", "runtime/device",
+		"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/...", "runtime/device",
 	}},
 	{"runtime/virtual", append([]string{"runtime/phone/..."}, protocols...)},
 	{

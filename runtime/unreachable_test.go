@@ -16,7 +16,9 @@ const (
 	forTests = "tests use it to make or read bytes, or in place of the real one"
 	marker   = "it marks a type and is not called"
 	printed  = "fmt calls it, and keeps a key out of logs that way"
-	unbound  = "scripts cannot call it yet"
+	served   = "the client of what the virtual device serves to other programs; scripts " +
+		"reach it by the calls for any feature or message"
+	decoded = "tests decode bytes of real devices with it; XCTest sessions are not built yet"
 )
 
 // notReached are the functions that cmd/imdlua does not reach, by package and name.
@@ -26,10 +28,10 @@ var notReached = map[string]map[string]string{
 	},
 	"runtime/codec/nskeyed": {
 		"Unarchive":                    forTests,
-		"Capabilities.ArchiveObject":   unbound,
-		"TestIdentifier.ArchiveObject": unbound, "TestIdentifierSet.ArchiveObject": unbound,
-		"XCTest": unbound, "decodeTestIdentifier": unbound, "decodeTestIdentifierSet": unbound,
-		"NewTestConfiguration": unbound,
+		"Capabilities.ArchiveObject":   decoded,
+		"TestIdentifier.ArchiveObject": decoded, "TestIdentifierSet.ArchiveObject": decoded,
+		"XCTest": decoded, "decodeTestIdentifier": decoded, "decodeTestIdentifierSet": decoded,
+		"NewTestConfiguration": decoded,
 	},
 	"runtime/codec/xpc": {"Read": forTests, "DecodeObject": forTests, "NewFileTransfer": forTests},
 	"runtime/device":    {"DirectAt": forTests},
@@ -43,21 +45,17 @@ var notReached = map[string]map[string]string{
 	"runtime/pair":        {"Generate": forTests},
 	"runtime/phone/files": {"NewFS": forTests},
 	"runtime/service/coredevice": {
-		"Apps.StreamProcesses": unbound, "Apps.Roots": unbound, "Info.Gestalt": unbound,
+		"Apps.StreamProcesses": served, "Apps.Roots": served, "Info.Gestalt": served,
 		"Features": forTests,
 	},
 	"runtime/service/crashreportcopymobile": {
-		"New": unbound, "Reports": unbound, "Clear": unbound, "clearNames": unbound,
-		"processOf": unbound, "kept": unbound,
+		"New": forTests,
 	},
-	"runtime/service/housearrest":       {"Client.Close": unbound},
-	"runtime/service/installationproxy": {"Client.CheckCapabilities": unbound},
-	"runtime/service/mobileimagemounter": {
-		"Client.PersonalizationIdentifiers": unbound, "Client.Hangup": unbound,
-	},
-	"runtime/service/notificationproxy": {"ConnectInsecure": unbound},
-	"runtime/service/ostracerelay":      {"Stream.Next": forTests},
-	"runtime/tunnel/psk":                {"Config.String": printed, "Config.Format": printed},
+	"runtime/service/housearrest":        {"Client.Close": forTests},
+	"runtime/service/mobileimagemounter": {"Client.Hangup": served},
+	"runtime/service/notificationproxy":  {"ConnectInsecure": served},
+	"runtime/service/ostracerelay":       {"Stream.Next": forTests},
+	"runtime/tunnel/psk":                 {"Config.String": printed, "Config.Format": printed},
 	"runtime/tunneld": {
 		"List": forTests, "Start": forTests, "Client.Find": forTests, "Client.check": forTests,
 	},

@@ -145,7 +145,20 @@ func process(c *api.Call, d *device.Device, name string, t device.Timeout) (*Pro
 	return nil, nil
 }
 
-// Family returns the methods apps, app, processes and process of Device.
+type capabilityOptions struct {
+	device.Timeout
+	Names []string `lua:"names" doc:"names of UIRequiredDeviceCapabilities"`
+}
+
+func capable(c *api.Call, d *device.Device, o capabilityOptions) (has bool, err error) {
+	err = with(c, d, o.Timeout, func(ctx context.Context, client *proxy) (err error) {
+		has, err = client.CheckCapabilities(ctx, o.Names...)
+		return err
+	})
+	return has, err
+}
+
+// Family returns the methods apps, app, has_capabilities, processes and process of Device.
 func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	opts := api.ParamDoc("opts", "timeout")
@@ -174,6 +187,15 @@ for _, app in ipairs(dev:apps{ kind = "user" }) do print(app.bundle_id, app.vers
 				api.Example(`local dev = device()
 local app = dev:app("com.apple.mobilesafari")
 if app then print(app.name) end`)),
+			api.Method("has_capabilities", "Says whether the device has all the capabilities that "+
+				"an app requires in its Info.plist.",
+				"opts", capable,
+				api.ParamDoc("opts", "names, timeout"),
+				raises,
+				api.Returns("boolean has"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+print(dev:has_capabilities{ names = { "arm64", "telephony" } })`)),
 			api.Method("processes", "Lists the processes that can log, sorted by pid.",
 				"opts?", processes,
 				opts,

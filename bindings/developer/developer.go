@@ -83,7 +83,19 @@ func lookUp(ctx context.Context, client *mounter) ([]mobileimagemounter.Image, e
 	return []mobileimagemounter.Image{i}, nil
 }
 
-// Family returns the methods developer_mode and ddi of Device.
+// identifiers returns a plist.Dict or nil.
+func identifiers(c *api.Call, d *device.Device, t device.Timeout) (ids any, err error) {
+	err = with(c, d, t, func(ctx context.Context, client *mounter) (err error) {
+		ids, err = client.PersonalizationIdentifiers(ctx)
+		return err
+	})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, nil
+	}
+	return ids, err
+}
+
+// Family returns the methods developer_mode, ddi and image_identifiers of Device.
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := api.Raises("timeout", "not_paired", "disconnected", "DeviceLocked")
@@ -113,6 +125,18 @@ if not dev:developer_mode() then print("Settings > Privacy & Security > Develope
 				api.SeeAlso("Device:developer_mode"),
 				api.Example(`local dev = device()
 for _, image in ipairs(dev:ddi()) do print(image.type, image.path) end`)),
+			api.Method("image_identifiers", "Returns the identifiers of the device that Apple "+
+				"signs a developer disk image for: BoardId, ChipID, UniqueChipID and others. "+
+				"Returns nil before iOS 17, whose images are the same for all devices.",
+				"opts?", identifiers,
+				opts,
+				raises,
+				api.Returns("table? identifiers"),
+				api.Perm("read"),
+				api.SeeAlso("Device:ddi"),
+				api.Example(`local dev = device()
+local ids = dev:image_identifiers()
+if ids then print(ids.ChipID, ids.BoardId) end`)),
 		},
 	}
 }

@@ -1,38 +1,20 @@
 package developer_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/imdlua/imdlua/runtime/device"
-	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/virtual"
-	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
 // run runs Lua text with a virtual device and returns what it printed.
 func run(t *testing.T, o phone.Options, source string) string {
 	t.Helper()
-	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: o}})
-	finder := virtualtest.Finder(t, vh, device.Options{})
-	var out bytes.Buffer
-	h := host.New(host.Options{Stdout: &out, Stderr: &out})
-	t.Cleanup(func() { h.Close() })
-	devicetest.Install(t, h, finder, vh)
-	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
-	defer cancel()
-	if err := h.Run(ctx, "test.lua", source); err != nil {
-		var report bytes.Buffer
-		h.Report(&report, err)
-		t.Fatalf("%s\n%s", out.String(), report.String())
-	}
-	return out.String()
+	return devicetest.Run(t, source, devicetest.Options{Device: virtual.Options{Phone: o}})
 }
 
 func check(t *testing.T, got, want string) {
@@ -136,5 +118,19 @@ print(select(2, try(virtual.start, { profile = "ios3" })).message)`)
 	}
 	if known := strings.Join(identity.Profiles(), ", "); !strings.Contains(message, known) {
 		t.Errorf("the error is %q, want %q in it", message, known)
+	}
+}
+
+// TestImageIdentifiers asks for what a developer image is personalized for.
+func TestImageIdentifiers(t *testing.T) {
+	t.Parallel()
+	for profile, want := range map[string]string{
+		"ios16": "nil\n", "ios17": "true\ttrue\n", "ios26": "true\ttrue\n",
+	} {
+		got := run(t, phone.Options{Profile: profile}, `
+local ids = device():image_identifiers()
+if ids then print(ids.ChipID ~= nil, ids.UniqueChipID == device():get("UniqueChipID"))
+else print(ids) end`)
+		check(t, got, want)
 	}
 }

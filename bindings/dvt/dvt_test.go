@@ -1,19 +1,14 @@
 package dvt_test
 
 import (
-	"bytes"
-	"context"
 	"testing"
 
 	lua "github.com/yuin/gopher-lua"
 
-	"github.com/imdlua/imdlua/runtime/device"
-	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/location"
 	"github.com/imdlua/imdlua/runtime/virtual"
-	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
 // script returns a function that runs Lua text with an iOS 16 device and returns
@@ -21,31 +16,16 @@ import (
 // device simulates its location.
 func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 	t.Helper()
-	options := virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}}
-	vh := virtualtest.Host(t, virtual.HostOptions{Device: options})
-	finder := virtualtest.Finder(t, vh, device.Options{})
-	var out bytes.Buffer
-	h := host.New(host.Options{Stdout: &out, Stderr: &out})
-	t.Cleanup(func() { h.Close() })
-	devicetest.Install(t, h, finder, vh)
-	p = vh.Devices()[0].Phone()
-	h.SetGlobal("simulated", h.L().NewFunction(func(L *lua.LState) int {
+	l := devicetest.New(t, devicetest.Options{
+		Device: virtual.Options{Phone: phone.Options{Profile: "ios16"}},
+	})
+	p = l.Virtual.Devices()[0].Phone()
+	l.Host.SetGlobal("simulated", l.Host.L().NewFunction(func(L *lua.LState) int {
 		_, simulated := p.Location.Place()
 		L.Push(lua.LBool(simulated))
 		return 1
 	}))
-	return func(source string) string {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
-		defer cancel()
-		out.Reset()
-		if err := h.Run(ctx, "test.lua", source); err != nil {
-			var report bytes.Buffer
-			h.Report(&report, err)
-			t.Fatalf("%s\n%s", out.String(), report.String())
-		}
-		return out.String()
-	}, p
+	return l.Run, p
 }
 
 func run(t *testing.T, source string) string {

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 
+	"github.com/imdlua/imdlua/bindings/crashes"
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/service/afc"
-	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
-	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
 )
 
@@ -24,30 +22,13 @@ func media(d *device.Device) *Files {
 	})
 }
 
-// crashes returns the folder of crash reports.
-func crashes(d *device.Device) *Files {
+// crashFiles returns the folder of crash reports.
+func crashFiles(d *device.Device) *Files {
 	return device.Part(d, "crash_files", func() *Files {
 		return newFiles(d, "crash reports", func(ctx context.Context) (*afc.Client, error) {
-			if err := flush(ctx, d); err != nil {
-				return nil, err
-			}
-			return crashreportcopymobile.Connect(ctx, d)
+			return crashes.Open(ctx, d)
 		})
 	})
-}
-
-// flush makes the device move pending crash reports to the folder that is read. It
-// does nothing on a device without the mover service.
-func flush(ctx context.Context, d *device.Device) error {
-	m, err := crashreportmover.Connect(ctx, d)
-	if errors.Is(err, lockdown.ErrInvalidService) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	return m.Flush(ctx)
 }
 
 type containerOptions struct {
@@ -116,7 +97,7 @@ func Family() device.Family {
 			api.Property("files", "the media folder: photos, downloads, recordings", media),
 			api.Property("crash_files", "the folder of crash reports; pending ones are moved "+
 				"there when it is first opened",
-				crashes),
+				crashFiles),
 		},
 		Methods: []*api.Func{
 			api.Method("app_files", "Opens the container of an app, as long as it is signed for "+
