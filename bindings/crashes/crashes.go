@@ -105,7 +105,9 @@ func Family() device.Family {
 			api.Returns("CrashReport[] reports"),
 			api.Perm("read"),
 			api.SeeAlso("Crashes:clear"),
-			api.Example(f+`for _, r in ipairs(crashes:list{ process = "SpringBoard" }) do print(r.path) end`)),
+			api.Example(f+`for _, r in ipairs(crashes:list{ process = "SpringBoard" }) do
+  print(r.time, r.path)
+end`)),
 		api.Method("clear", "Removes all crash reports from the device. Files that iOS keeps "+
 			"there stay.",
 			"opts?", clear,

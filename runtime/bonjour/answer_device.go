@@ -25,8 +25,7 @@ type group struct {
 
 // respond answers a message that was received on an interface. A question from a port
 // other than 5353 is from a plain DNS client (legacy). Each instance is sent in a
-// message of its own, because hashicorp/mdns reads one instance of a
-// message.
+// message of its own, because hashicorp/mdns reads one instance of a message.
 //
 // The responder omits the rules of RFC 6762 for crowded networks on purpose. It neither
 // delays answers nor omits those that it sent less than a second ago, because clients

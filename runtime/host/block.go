@@ -35,11 +35,11 @@ func WithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) err
 	}
 }
 
-// Sleep waits for d without the interpreter lock. If d is negative, it waits until the
-// task is cancelled, which raises an error.
+// Sleep waits for d without the interpreter lock. If d is NoTimeout, it waits until the task
+// is cancelled, which raises an error.
 func Sleep(L *lua.LState, d time.Duration) {
-	WithTimeout(L, -1, func(ctx context.Context) error {
-		if d < 0 {
+	WithTimeout(L, NoTimeout, func(ctx context.Context) error {
+		if d == NoTimeout {
 			<-ctx.Done()
 			return ctx.Err()
 		}

@@ -99,8 +99,9 @@ func (e *exposure) listen(ctx context.Context, services *rsd.Client, ports []uin
 	}
 	if f == nil {
 		var err error
-		if listeners, err = e.bind(ports,
-			func(uint16) netip.AddrPort { return netip.AddrPortFrom(loopback, 0) }); err != nil {
+		listeners, err = e.bind(ports,
+			func(uint16) netip.AddrPort { return netip.AddrPortFrom(loopback, 0) })
+		if err != nil {
 			return err
 		}
 		f = &front{address: loopback}

@@ -147,8 +147,10 @@ func TestTokenBeyondLoopback(t *testing.T) {
 			c := &Client{Address: "192.0.2.1:49151", Token: token, DialContext: m.dial}
 			mustList(t, c, 0)
 			b := &bench{t: t, mesh: m}
-			if r, _ := b.exchange(netip.MustParseAddrPort("192.0.2.1:49151"),
-				"GET /hello HTTP/1.1\r\nHost: farm.example\r\nAuthorization: Bearer secret\r\n\r\n"); r.StatusCode != 200 {
+			r, _ := b.exchange(netip.MustParseAddrPort("192.0.2.1:49151"),
+				"GET /hello HTTP/1.1\r\nHost: farm.example\r\n"+
+					"Authorization: Bearer secret\r\n\r\n")
+			if r.StatusCode != 200 {
 				t.Errorf("status %d under another name, want 200", r.StatusCode)
 			}
 			s.Close()

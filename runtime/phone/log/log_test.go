@@ -60,7 +60,8 @@ func TestLogFillsIn(t *testing.T) {
 	} else if e.ProcessPath != "<pid 77777>" {
 		t.Errorf("second entry: ProcessPath = %q, want %q", e.ProcessPath, "<pid 77777>")
 	}
-	if e, err = w.Next(t.Context()); err != nil {
+	e, err = w.Next(t.Context())
+	if err != nil {
 		t.Errorf("third entry: %v", err)
 	} else if e.ProcessPath != "/kernel" {
 		t.Errorf("third entry: ProcessPath = %q, want %q", e.ProcessPath, "/kernel")
