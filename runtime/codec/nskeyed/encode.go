@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/imdlua/imdlua/runtime/codec/number"
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
@@ -143,24 +144,10 @@ func canonical(v any) (any, error) {
 			d = append(d, Pair{k, t[k]})
 		}
 		return d, nil
-	case float32:
-		return float64(t), nil
-	case int:
-		return int64(t), nil
-	case int8:
-		return int64(t), nil
-	case int16:
-		return int64(t), nil
-	case int32:
-		return int64(t), nil
-	case uint:
-		return uint64(t), nil
-	case uint8:
-		return int64(t), nil
-	case uint16:
-		return int64(t), nil
-	case uint32:
-		return int64(t), nil
+	}
+	switch w := number.Widen(v).(type) {
+	case int64, uint64, float64:
+		return w, nil
 	}
 	return nil, fmt.Errorf("%T has no archive form", v)
 }

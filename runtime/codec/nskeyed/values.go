@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/number"
 )
 
 // Pair is an entry of a Dict.
@@ -103,39 +105,13 @@ func (d Dict) Uint(key string) (uint64, bool) { v, _ := get[any](d, key); return
 func (d Dict) Real(key string) (float64, bool) { v, _ := get[any](d, key); return Real(v) }
 
 // Int returns a decoded integer that fits into int64.
-func Int(v any) (int64, bool) {
-	switch t := v.(type) {
-	case int64:
-		return t, true
-	case uint64:
-		return int64(t), t <= math.MaxInt64
-	}
-	return 0, false
-}
+func Int(v any) (int64, bool) { return number.Int(v) }
 
 // Uint returns a non-negative decoded integer.
-func Uint(v any) (uint64, bool) {
-	switch t := v.(type) {
-	case int64:
-		return uint64(t), t >= 0
-	case uint64:
-		return t, true
-	}
-	return 0, false
-}
+func Uint(v any) (uint64, bool) { return number.Uint(v) }
 
 // Real returns a decoded real or integer.
-func Real(v any) (float64, bool) {
-	switch t := v.(type) {
-	case float64:
-		return t, true
-	case int64:
-		return float64(t), true
-	case uint64:
-		return float64(t), true
-	}
-	return 0, false
-}
+func Real(v any) (float64, bool) { return number.Real(v) }
 
 // Date is an NSDate: seconds since 2001-01-01 UTC, as sent. It may be any number, and
 // also NaN.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"unicode/utf8"
+
+	"github.com/imdlua/imdlua/runtime/codec/number"
 )
 
 // Append appends v in its shortest form. It never writes back references, because not
@@ -81,35 +83,17 @@ func appendLength(b []byte, n int, first, wide byte) ([]byte, error) {
 
 func appendInteger(b []byte, v any) ([]byte, error) {
 	var n uint64
-	var i int64
-	switch t := v.(type) {
-	case int:
-		i = int64(t)
+	switch t := number.Widen(v).(type) {
 	case int64:
-		i = t
-	case int32:
-		i = int64(t)
-	case int16:
-		i = int64(t)
-	case int8:
-		i = int64(t)
-	case uint:
+		if t < 0 {
+			return b, errors.New("negative number has no OPACK form")
+		}
 		n = uint64(t)
 	case uint64:
 		n = t
-	case uint32:
-		n = uint64(t)
-	case uint16:
-		n = uint64(t)
-	case uint8:
-		n = uint64(t)
 	default:
 		return b, fmt.Errorf("%T has no OPACK form", v)
 	}
-	if i < 0 {
-		return b, errors.New("negative number has no OPACK form")
-	}
-	n |= uint64(i)
 	switch {
 	case n <= maxSmall:
 		return append(b, tagSmall+byte(n)), nil

@@ -1,8 +1,9 @@
 package plist
 
 import (
-	"math"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/number"
 )
 
 // Dict is a decoded dictionary. A getter reports false if the key is missing or has a
@@ -39,43 +40,13 @@ func (d Dict) Time(key string) (time.Time, bool) { v, ok := d[key].(time.Time); 
 func (d Dict) Int(key string) (int64, bool) { return Int(d[key]) }
 
 // Uint returns a non-negative integer.
-func (d Dict) Uint(key string) (uint64, bool) {
-	if u, ok := d[key].(uint64); ok {
-		return u, true
-	}
-	i, ok := Int(d[key])
-	return uint64(i), ok && i >= 0
-}
+func (d Dict) Uint(key string) (uint64, bool) { return number.Uint(number.Widen(d[key])) }
 
 // Real returns a real or integer value as a float64.
-func (d Dict) Real(key string) (float64, bool) {
-	if f, ok := d[key].(float64); ok {
-		return f, true
-	}
-	i, ok := Int(d[key])
-	return float64(i), ok
-}
+func (d Dict) Real(key string) (float64, bool) { return number.Real(number.Widen(d[key])) }
 
 // Int returns v as int64 if it is a Go integer that fits.
-func Int(v any) (int64, bool) {
-	switch t := v.(type) {
-	case int64:
-		return t, true
-	case int:
-		return int64(t), true
-	case uint64:
-		return int64(t), t <= math.MaxInt64
-	case int32:
-		return int64(t), true
-	case uint32:
-		return int64(t), true
-	case uint16:
-		return int64(t), true
-	case uint8:
-		return int64(t), true
-	}
-	return 0, false
-}
+func Int(v any) (int64, bool) { return number.Int(number.Widen(v)) }
 
 // Clone returns a deep copy of a value.
 func Clone(v any) any {

@@ -7,6 +7,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/number"
 )
 
 var errNUL = errors.New("string holds a NUL")
@@ -91,31 +93,13 @@ func appendType(b []byte, typ uint32) []byte { return binary.LittleEndian.Append
 func appendNumber(b []byte, v any) ([]byte, error) {
 	typ := uint32(typeUint64)
 	var n uint64
-	switch t := v.(type) {
+	switch t := number.Widen(v).(type) {
 	case int64:
-		typ, n = typeInt64, uint64(t)
-	case int:
-		typ, n = typeInt64, uint64(t)
-	case int32:
-		typ, n = typeInt64, uint64(t)
-	case int16:
-		typ, n = typeInt64, uint64(t)
-	case int8:
 		typ, n = typeInt64, uint64(t)
 	case uint64:
 		n = t
-	case uint:
-		n = uint64(t)
-	case uint32:
-		n = uint64(t)
-	case uint16:
-		n = uint64(t)
-	case uint8:
-		n = uint64(t)
 	case float64:
 		typ, n = typeDouble, math.Float64bits(t)
-	case float32:
-		typ, n = typeDouble, math.Float64bits(float64(t))
 	case time.Time:
 		ns := t.UnixNano()
 		if !time.Unix(0, ns).Equal(t) {

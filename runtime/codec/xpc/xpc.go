@@ -45,9 +45,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/number"
 )
 
 const (
@@ -246,42 +247,13 @@ func (d Dict) Dict(key string) (Dict, bool) { return get[Dict](d, key) }
 func (d Dict) Array(key string) ([]any, bool) { return get[[]any](d, key) }
 
 // Int returns an integer of either type that fits into int64.
-func (d Dict) Int(key string) (int64, bool) {
-	v, _ := d.Get(key)
-	switch t := v.(type) {
-	case int64:
-		return t, true
-	case uint64:
-		return int64(t), t <= math.MaxInt64
-	}
-	return 0, false
-}
+func (d Dict) Int(key string) (int64, bool) { v, _ := d.Get(key); return number.Int(v) }
 
 // Uint returns a non-negative integer of either type.
-func (d Dict) Uint(key string) (uint64, bool) {
-	v, _ := d.Get(key)
-	switch t := v.(type) {
-	case uint64:
-		return t, true
-	case int64:
-		return uint64(t), t >= 0
-	}
-	return 0, false
-}
+func (d Dict) Uint(key string) (uint64, bool) { v, _ := d.Get(key); return number.Uint(v) }
 
 // Real returns a double. An integer is converted.
-func (d Dict) Real(key string) (float64, bool) {
-	v, _ := d.Get(key)
-	switch t := v.(type) {
-	case float64:
-		return t, true
-	case int64:
-		return float64(t), true
-	case uint64:
-		return float64(t), true
-	}
-	return 0, false
-}
+func (d Dict) Real(key string) (float64, bool) { v, _ := d.Get(key); return number.Real(v) }
 
 // Set replaces the value of a key, or adds the key at the end.
 func (d *Dict) Set(key string, v any) {
