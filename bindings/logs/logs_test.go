@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
 	"github.com/imdlua/imdlua/stdlib"
 )
@@ -32,7 +33,7 @@ func recorded(t testing.TB, n int) (reply, records []byte) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		(&ostracerelay.Device{Phone: p}).Serve(ctx, device)
+		ostracerelay.NewDevice(service.Env{Phone: p}).Serve(ctx, device)
 	}()
 	defer func() {
 		cancel()

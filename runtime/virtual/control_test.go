@@ -9,11 +9,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
 )
 
-// TestControlCharacters sends texts that XML cannot carry to the device sides that say
-// such texts back: each answers, and the next request too.
+// TestControlCharacters sends text that XML cannot represent to the services that echo
+// text. Each service answers this request and the next one.
 func TestControlCharacters(t *testing.T) {
 	t.Parallel()
 	m, err := New(Options{Phone: phone.Options{LogRate: -1}})
@@ -29,7 +30,7 @@ func TestControlCharacters(t *testing.T) {
 		key      string // of the answer, which holds text
 	}{
 		{"lockdown", m.lockdown.Serve, []plist.Dict{{"Request": "GetValue", "Key": text}}, "Key"},
-		{"notification", (&notificationproxy.Device{Phone: m.phone}).Serve,
+		{"notification", notificationproxy.NewDevice(service.Env{Phone: m.phone}).Serve,
 			[]plist.Dict{
 				{"Command": "ObserveNotification", "Name": text},
 				{"Command": "PostNotification", "Name": text},

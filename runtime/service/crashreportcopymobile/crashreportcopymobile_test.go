@@ -22,7 +22,7 @@ var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
 		p := phonetest.New(tb, phone.Options{})
-		return &Device{Phone: p}
+		return &Device{Env: service.Env{Phone: p}}
 	},
 	Calls: servicetest.Calls[*Client]{
 		"reports": func(c *Client, ctx context.Context) error {
@@ -58,7 +58,7 @@ func TestReports(t *testing.T) {
 	if err := p.Crashes.Files.WriteFile(name, []byte("{}\n")); err != nil {
 		t.Fatal(err)
 	}
-	c, ctx := connect(t, &Device{Phone: p})
+	c, ctx := connect(t, NewDevice(service.Env{Phone: p}))
 	list, skipped, err := Reports(ctx, c)
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func TestPing(t *testing.T) {
 	}
 	client, server := linktest.Pipe()
 	w := &firstWrite{Conn: server}
-	if err := (&Device{Phone: p}).Serve(context.Background(), w); err != nil {
+	if err := (NewDevice(service.Env{Phone: p})).Serve(context.Background(), w); err != nil {
 		t.Fatal(err)
 	}
 	server.Close()
@@ -65,7 +65,7 @@ var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
 		p := phonetest.New(tb, phone.Options{})
-		return &Device{Phone: p}
+		return &Device{Env: service.Env{Phone: p}}
 	},
 	Calls: servicetest.Calls[*Client]{"flush": (*Client).Flush},
 	Typed: fuzztest.Typed[*service.Error],
@@ -116,7 +116,8 @@ func TestClientGone(t *testing.T) {
 	client, server := linktest.Pipe()
 	client.Close()
 	var e *service.Error
-	if err := (&Device{Phone: p}).Serve(context.Background(), server); !errors.As(err, &e) {
+	err = NewDevice(service.Env{Phone: p}).Serve(context.Background(), server)
+	if !errors.As(err, &e) {
 		t.Errorf("Serve: %v", err)
 	}
 }

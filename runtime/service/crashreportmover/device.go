@@ -5,19 +5,14 @@ import (
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // Device is the device side, which serves the crash reports of a phone.
-type Device struct {
-	Phone *phone.Phone
-}
+type Device struct{ service.Env }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Serve reports that all reports are in place. The phone files a report when the crash
 // happens, so there is nothing to move. Serve only makes the phone build the file tree

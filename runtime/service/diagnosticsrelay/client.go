@@ -7,47 +7,32 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// callTimeout bounds a call whose context has no deadline.
-const callTimeout = 60 * time.Second
+var exchanges = service.Exchanges{
+	Errors: &errs, Max: MaxAnswer, Timeout: 60 * time.Second,
+}
 
 // Client is a connection to the service. Goroutines may share it; it makes one exchange
 // at a time.
-type Client struct{ exchange *link.Exchange }
+type Client struct{ service.Caller }
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return service.Connect(ctx, o, Service, &errs, New)
 }
 
-// New returns a client on a connection to the service. Close closes c.
-func New(c net.Conn) *Client {
-	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
-}
-
-// Close closes the connection and ends all calls on it. A device that was asked to
-// restart or shut down does so then.
-func (c *Client) Close() error { return c.exchange.Close() }
-
-// call makes one exchange. If an exchange fails half way, requests and answers no
-// longer match, and every later call fails with the same cause.
-func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
-	resp, err := c.exchange.Ask(ctx, req)
-	if err != nil {
-		return nil, errs.New(op, subject, err)
-	}
-	return resp, nil
-}
+// New returns a client on a connection to the service. Close closes c. A device that
+// was asked to restart or shut down does so then.
+func New(c net.Conn) *Client { return &Client{exchanges.Caller(c)} }
 
 // request makes one exchange and fails if the outer Status of the answer is not
 // Success. It returns the Diagnostics of the answer, or nil if there are none.
 func (c *Client) request(
 	ctx context.Context, op, subject string, req plist.Dict,
 ) (plist.Dict, error) {
-	resp, err := c.call(ctx, op, subject, req)
+	resp, err := c.Call(ctx, op, subject, req)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +62,7 @@ func (c *Client) MobileGestalt(ctx context.Context, keys ...string) (plist.Dict,
 	for i, k := range keys {
 		list[i] = k
 	}
-	resp, err := c.call(ctx, op, "", plist.Dict{"Request": reqGestalt, "MobileGestaltKeys": list})
+	resp, err := c.Call(ctx, op, "", plist.Dict{"Request": reqGestalt, "MobileGestaltKeys": list})
 	if err != nil {
 		return nil, err
 	}

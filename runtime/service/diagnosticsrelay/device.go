@@ -3,7 +3,6 @@ package diagnosticsrelay
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"time"
 
@@ -24,15 +23,10 @@ const powerGrace = 2 * time.Second
 //
 // Serve performs Restart and Shutdown at its end. The function given to Power.OnAction
 // runs on the goroutine of Serve, so it must not wait for Serve to return.
-type Device struct {
-	Phone  *phone.Phone
-	Logger *slog.Logger // nil means no logging
-}
+type Device struct{ service.Env }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // session is the state of one connection.
 type session struct {
@@ -49,11 +43,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{dev: d, conn: &link.PlistConn{Conn: c, Format: plist.XML, Max: MaxRequest}}
 	err := s.run(ctx)
 	if s.pending && ctx.Err() == nil {
-		if d.Logger != nil {
-			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.Identity.UDID,
-				"action",
-				s.power.String())
-		}
+		d.Log("diagnosticsrelay").Debug("power", "action", s.power.String())
 		d.Phone.Power.Do(s.power)
 	}
 	return err

@@ -31,7 +31,9 @@ func newPhone(tb testing.TB, profile string) *phone.Phone {
 
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
-	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb, "ios16")} },
+	Device: func(tb testing.TB) service.Handler {
+		return NewDevice(service.Env{Phone: newPhone(tb, "ios16")})
+	},
 	Calls: servicetest.Calls[*Client]{
 		"gestalt": servicetest.Value(func(c *Client, ctx context.Context) (plist.Dict, error) {
 			return c.MobileGestalt(ctx)
@@ -64,7 +66,7 @@ type rig struct {
 
 func newRig(t *testing.T, profile string) *rig {
 	p := newPhone(t, profile)
-	r := &rig{t: t, phone: p, dev: &Device{Phone: p}}
+	r := &rig{t: t, phone: p, dev: &Device{Env: service.Env{Phone: p}}}
 	p.Power.OnAction(func(a power.Action) { r.power = append(r.power, a) })
 	c, ended := servicetest.Dial(t.Context(), t, r.dev)
 	r.ended = ended
@@ -305,7 +307,7 @@ func TestDetachCancelsPower(t *testing.T) {
 		p := newPhone(t, "")
 		p.Power.OnAction(func(a power.Action) { t.Errorf("power %v", a) })
 		ctx, cancel := context.WithCancel(t.Context())
-		c, ended := servicetest.Dial(ctx, t, &Device{Phone: p})
+		c, ended := servicetest.Dial(ctx, t, NewDevice(service.Env{Phone: p}))
 		if err := New(c).Restart(t.Context(), PowerOptions{WaitForDisconnect: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -347,8 +349,8 @@ func TestDeadlineBreaksStep(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("All: %v, want DeadlineExceeded", err)
 		}
-		if passed := time.Since(start); passed != callTimeout {
-			t.Errorf("All took %v, want %v", passed, callTimeout)
+		if passed := time.Since(start); passed != exchanges.Timeout {
+			t.Errorf("All took %v, want %v", passed, exchanges.Timeout)
 		}
 		_, err = cl.All(t.Context())
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -413,7 +415,7 @@ func FuzzClient(f *testing.F) {
 }
 
 func BenchmarkBattery(b *testing.B) {
-	cl := New(servicetest.Conn(b, &Device{Phone: newPhone(b, "")}))
+	cl := New(servicetest.Conn(b, &Device{Env: service.Env{Phone: newPhone(b, "")}}))
 	defer cl.Close()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -3,13 +3,11 @@ package heartbeat
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -20,13 +18,11 @@ const defaultInterval = 10 * time.Second
 // Device is the device side for a virtual device. One Device serves any number of
 // connections.
 type Device struct {
-	Phone    *phone.Phone
-	Interval time.Duration // between two messages, in whole seconds; 0 means 10 s
+	service.Env
 	// OnMissed, if not nil, is called before Serve closes a connection whose host did
 	// not answer in time. Over Wi-Fi a real device also ends the other connections of
 	// the host.
 	OnMissed func()
-	Logger   *slog.Logger // nil means no logging
 
 	hook  sync.Once
 	mu    sync.Mutex
@@ -34,9 +30,7 @@ type Device struct {
 }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Interval: e.Heartbeat, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Serve sends heartbeat messages until the peer disconnects or does not answer in time,
 // until ctx ends, or until the phone goes to sleep.
@@ -108,8 +102,8 @@ func (d *Device) beat(
 }
 
 func (d *Device) interval() time.Duration {
-	if d.Interval >= time.Second {
-		return d.Interval.Truncate(time.Second)
+	if d.Heartbeat >= time.Second {
+		return d.Heartbeat.Truncate(time.Second)
 	}
 	return defaultInterval
 }

@@ -26,7 +26,8 @@ var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
 		missed := func() { tb.Error("a host that left counts as one that does not answer") }
-		return &Device{Phone: phonetest.New(tb, phone.Options{}), OnMissed: missed}
+		p := phonetest.New(tb, phone.Options{})
+		return &Device{Env: service.Env{Phone: p}, OnMissed: missed}
 	},
 	Calls: servicetest.Calls[*Client]{
 		"beat": servicetest.Value((*Client).Beat),
@@ -68,7 +69,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := phonetest.New(t, phone.Options{})
 		r := &rig{t: t, phone: p}
-		r.dev = &Device{Phone: p, OnMissed: func() { r.missed++ }}
+		r.dev = &Device{Env: service.Env{Phone: p}, OnMissed: func() { r.missed++ }}
 		f(t, r)
 	})
 }
@@ -148,7 +149,7 @@ func TestMissed(t *testing.T) {
 
 func TestClientKeepsAlive(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		r.dev.Interval = 15 * time.Second
+		r.dev.Heartbeat = 15 * time.Second
 		raw, ended := r.dial(t.Context())
 		c := New(raw)
 		c.Start()

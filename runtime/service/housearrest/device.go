@@ -4,27 +4,19 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
 // Device is the device side, which serves the containers of the apps of a phone.
-type Device struct {
-	Phone *phone.Phone
-	// Logger receives each request at debug level; nil means no logging.
-	Logger *slog.Logger
-}
+type Device struct{ service.Env }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Serve answers one command. If the command succeeds, Serve then answers AFC requests
 // until the client disconnects. tidevice sends its first AFC packet together with
@@ -43,11 +35,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	command, _ := req.String("Command")
 	id, _ := req.String("Identifier")
 	a, code := d.vend(command, id)
-	if d.Logger != nil {
-		d.Logger.LogAttrs(ctx, slog.LevelDebug, "vend", slog.String("layer", "housearrest"),
-			slog.String("command", command), slog.String("app", id),
-			slog.String("error", string(code)))
-	}
+	d.Log("housearrest").Debug("vend",
+		"command", link.Clip(command), "app", link.Clip(id), "error", code)
 	if code != "" {
 		err = p.Send(ctx, response{Error: code})
 	} else if err = p.Send(ctx, response{Status: complete}); err == nil {

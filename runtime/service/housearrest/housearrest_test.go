@@ -87,7 +87,7 @@ func ctx(tb testing.TB) context.Context {
 
 // route returns an Opener for the service of a phone.
 func route(tb testing.TB, p *phone.Phone) service.Opener {
-	return servicetest.Opener{TB: tb, Name: Service, Handler: &Device{Phone: p}}
+	return servicetest.Opener{TB: tb, Name: Service, Handler: &Device{Env: service.Env{Phone: p}}}
 }
 
 // vend returns a call that opens the container of an app and lists its files.
@@ -112,8 +112,10 @@ var (
 
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
-	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
-	Calls:  servicetest.Calls[*Client]{"container": container, "documents": documents},
+	Device: func(tb testing.TB) service.Handler {
+		return NewDevice(service.Env{Phone: newPhone(tb)})
+	},
+	Calls: servicetest.Calls[*Client]{"container": container, "documents": documents},
 	Typed: func(t *testing.T, what string, err error) {
 		t.Helper()
 		var files *afc.Error

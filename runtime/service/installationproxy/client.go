@@ -14,13 +14,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// callTimeout bounds a call whose context has no deadline. A device needs some time to
-// compute the disk usage of many apps.
-const callTimeout = 2 * time.Minute
+// A device needs some time to compute the disk usage of many apps.
+var exchanges = service.Exchanges{
+	Errors: &errs, Max: MaxAnswer, Timeout: 2 * time.Minute, Refusal: refusal,
+}
 
 // Client is a connection to the service. Goroutines may share it; it makes one exchange
 // at a time.
-type Client struct{ exchange *link.Exchange }
+type Client struct{ service.Caller }
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
@@ -28,35 +29,10 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 }
 
 // New returns a client on a connection to the service. Close closes c.
-func New(c net.Conn) *Client {
-	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
-}
-
-// Close closes the connection and ends all calls on it.
-func (c *Client) Close() error { return c.exchange.Close() }
-
-// each sends req and calls take with each message of the answer, until take reports the
-// end. An error sent by the device also ends the answer.
-func (c *Client) each(
-	ctx context.Context, op, subject string, req plist.Dict,
-	take func(plist.Dict) (end bool, err error),
-) error {
-	var refused error
-	err := c.exchange.Each(ctx, req, func(m plist.Dict) (bool, error) {
-		refused = refusal(m, op, subject)
-		if refused != nil {
-			return true, nil
-		}
-		return take(m)
-	})
-	if err != nil {
-		return errs.New(op, subject, err)
-	}
-	return refused
-}
+func New(c net.Conn) *Client { return &Client{exchanges.Caller(c)} }
 
 // refusal returns the error that a message holds, or nil if it holds none.
-func refusal(m plist.Dict, op, subject string) error {
+func refusal(op, subject string, m plist.Dict) error {
 	code, hasCode := m.String("Error")
 	text, hasText := m.String("ErrorDescription")
 	if !hasCode && !hasText {
@@ -74,7 +50,7 @@ func refusal(m plist.Dict, op, subject string) error {
 // be decoded, see link.PassOver.
 func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
 	var entries []any
-	err := c.each(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
+	err := c.Each(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
 		list, _ := m.Array("CurrentList")
 		if len(entries)+len(list) > MaxApps {
 			return false, fmt.Errorf("%w: more than %d apps", ErrProtocol, MaxApps)
@@ -165,7 +141,7 @@ func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, 
 // the message.
 func (c *Client) single(ctx context.Context, op, subject string, req plist.Dict) (any, error) {
 	var result any
-	err := c.each(ctx, op, subject, req, func(m plist.Dict) (bool, error) {
+	err := c.Each(ctx, op, subject, req, func(m plist.Dict) (bool, error) {
 		v, ok := m["LookupResult"]
 		if !ok {
 			status, _ := m.String("Status")

@@ -3,8 +3,7 @@ package installationproxy
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
+	"iter"
 	"maps"
 	"net"
 	"slices"
@@ -28,77 +27,59 @@ const (
 // Device is the device side for a virtual device. One Device serves any number of
 // connections. It refuses to install and remove apps, like a phone whose configuration
 // profile forbids both.
-type Device struct {
-	Phone  *phone.Phone
-	Logger *slog.Logger // nil means no logging
-}
+type Device struct{ service.Env }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Serve answers commands until the peer disconnects or ctx ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	conn := &link.PlistConn{Conn: c, Format: plist.Binary, Max: MaxRequest}
-	for {
-		req, err := conn.RecvDict(ctx)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return errs.New("serve", "", err)
-		}
+	log := d.Log("installationproxy")
+	answer := func(req plist.Dict) (iter.Seq[plist.Dict], bool) {
 		command, _ := req.String("Command")
-		if d.Logger != nil {
-			d.Logger.Debug("command", "layer", "installationproxy", "udid", d.Phone.Identity.UDID,
-				"command", fmt.Sprintf("%.64q", command))
-		}
-		for m := range d.answers(command, req) {
-			if err := conn.Send(ctx, m); err != nil {
-				return errs.New("serve", command, err)
-			}
-		}
+		log.Debug("command", "command", link.Clip(command))
+		return d.answers(command, req), false
 	}
+	return service.ServeRequests(ctx, conn, &errs, answer)
 }
 
 // answers yields the messages that answer a command.
-func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) bool) {
-	one := func(m plist.Dict) func(func(plist.Dict) bool) {
-		return func(yield func(plist.Dict) bool) { yield(m) }
-	}
+func (d *Device) answers(command string, req plist.Dict) iter.Seq[plist.Dict] {
 	var sel selection
 	if command == cmdBrowse || command == cmdLookup {
 		var problem plist.Dict
 		sel, problem = newSelection(command, req)
 		if problem != nil {
-			return one(problem)
+			return service.One(problem)
 		}
 	}
 	switch command {
 	case cmdBrowse:
 		return d.browse(sel)
 	case cmdLookup:
-		return one(d.lookup(sel))
+		return service.One(d.lookup(sel))
 	case cmdCapabilities:
-		return one(d.capabilities(req))
+		return service.One(d.capabilities(req))
 	case cmdLookupArchives: // devices archive no apps since iOS 7
-		return one(complete(plist.Dict{}))
+		return service.One(complete(plist.Dict{}))
 	case cmdInstall, cmdUpgrade:
 		if path, _ := req.String("PackagePath"); path == "" {
-			return one(failure(ErrMissingPackagePath, "The request has no PackagePath"))
+			return service.One(failure(ErrMissingPackagePath, "The request has no PackagePath"))
 		}
-		return one(failure(ErrInstallProhibited, "Installing apps is not allowed on this device"))
+		return service.One(failure(ErrInstallProhibited,
+			"Installing apps is not allowed on this device"))
 	case cmdUninstall:
 		if id, _ := req.String("ApplicationIdentifier"); id == "" {
-			return one(failure(ErrMissingApplicationIdentifier,
+			return service.One(failure(ErrMissingApplicationIdentifier,
 				"The request has no ApplicationIdentifier"))
 		}
-		return one(failure(ErrUninstallProhibited, "Removing apps is not allowed on this device"))
+		return service.One(failure(ErrUninstallProhibited,
+			"Removing apps is not allowed on this device"))
 	case "":
-		return one(failure(ErrMissingCommand, "The request has no Command"))
+		return service.One(failure(ErrMissingCommand, "The request has no Command"))
 	}
-	return one(failure(ErrUnknownCommand, fmt.Sprintf("%.64q is not a command", command)))
+	return service.One(failure(ErrUnknownCommand, fmt.Sprintf("%.64q is not a command", command)))
 }
 
 // failure returns an error message. It has both keys, because idevice detects failures
@@ -113,7 +94,7 @@ func complete(result any) plist.Dict {
 
 // browse yields the apps in several messages. The final message holds no apps, because
 // tidevice stops before it reads the list of that message.
-func (d *Device) browse(sel selection) func(func(plist.Dict) bool) {
+func (d *Device) browse(sel selection) iter.Seq[plist.Dict] {
 	return func(yield func(plist.Dict) bool) {
 		apps := sel.apps(d.Phone)
 		for i := 0; i < len(apps); i += chunk {

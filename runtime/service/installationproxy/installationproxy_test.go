@@ -41,7 +41,9 @@ func newPhone(tb testing.TB) *phone.Phone {
 
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
-	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Device: func(tb testing.TB) service.Handler {
+		return NewDevice(service.Env{Phone: newPhone(tb)})
+	},
 	Calls: servicetest.Calls[*Client]{
 		"browse": browse,
 		"lookup": lookup,
@@ -78,7 +80,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPhone(t)
-		c, ended := servicetest.Dial(t.Context(), t, &Device{Phone: p})
+		c, ended := servicetest.Dial(t.Context(), t, NewDevice(service.Env{Phone: p}))
 		r := &rig{t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: ended}
 		t.Cleanup(func() { r.client.Close() })
 		f(t, r)
@@ -407,7 +409,7 @@ func FuzzClient(f *testing.F) {
 
 func BenchmarkBrowse(b *testing.B) {
 	p := phonetest.New(b, phone.Options{})
-	cl := New(servicetest.Conn(b, &Device{Phone: p}))
+	cl := New(servicetest.Conn(b, NewDevice(service.Env{Phone: p})))
 	defer cl.Close()
 	b.ReportAllocs()
 	for b.Loop() {

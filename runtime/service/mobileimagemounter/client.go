@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// callTimeout bounds a call whose context has no deadline.
-const callTimeout = 60 * time.Second
+var exchanges = service.Exchanges{
+	Errors: &errs, Max: MaxAnswer, Timeout: 60 * time.Second, Refusal: refusal,
+}
 
 // Client is a connection to the service. Goroutines may share it; it makes one exchange
 // at a time.
-type Client struct{ exchange *link.Exchange }
+type Client struct{ service.Caller }
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
@@ -24,32 +24,13 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 }
 
 // New returns a client on a connection to the service. Close closes c.
-func New(c net.Conn) *Client {
-	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
-}
-
-// Close closes the connection and ends all calls on it.
-func (c *Client) Close() error { return c.exchange.Close() }
-
-// call makes one exchange. It returns an error if the device refuses the command. If an
-// exchange fails half way, commands and answers no longer match, and every later call
-// fails with the same cause.
-func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
-	resp, err := c.exchange.Ask(ctx, req)
-	if err != nil {
-		return nil, errs.New(op, subject, err)
-	}
-	if err := refusal(resp, op, subject); err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
+func New(c net.Conn) *Client { return &Client{exchanges.Caller(c)} }
 
 // Lookup reports whether an image of the given type (TypeDeveloper, TypePersonalized)
 // is mounted. It fails with ErrDeviceLocked while the device is locked.
 func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) {
 	const op = "look up"
-	d, err := c.call(ctx, op, imageType, plist.Dict{"Command": cmdLookup, "ImageType": imageType})
+	d, err := c.Call(ctx, op, imageType, plist.Dict{"Command": cmdLookup, "ImageType": imageType})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +45,7 @@ func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) 
 // versions it fails with ErrUnknownCommand; Lookup works there.
 func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	const op = "list images"
-	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdCopyDevices})
+	d, err := c.Call(ctx, op, "", plist.Dict{"Command": cmdCopyDevices})
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +60,7 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 // it, the call fails with ErrUnknownCommand.
 func (c *Client) DeveloperMode(ctx context.Context) (bool, error) {
 	const op = "ask for developer mode"
-	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdModeStatus})
+	d, err := c.Call(ctx, op, "", plist.Dict{"Command": cmdModeStatus})
 	if err != nil {
 		return false, err
 	}
@@ -95,7 +76,7 @@ func (c *Client) DeveloperMode(ctx context.Context) (bool, error) {
 // ErrUnknownCommand.
 func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, error) {
 	const op = "ask for identifiers"
-	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdIdentifiers})
+	d, err := c.Call(ctx, op, "", plist.Dict{"Command": cmdIdentifiers})
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +89,6 @@ func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, er
 
 // Hangup ends the exchange. The device answers and then closes the connection.
 func (c *Client) Hangup(ctx context.Context) error {
-	_, err := c.call(ctx, "hang up", "", plist.Dict{"Command": cmdHangup})
+	_, err := c.Call(ctx, "hang up", "", plist.Dict{"Command": cmdHangup})
 	return err
 }

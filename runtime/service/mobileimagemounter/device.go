@@ -3,8 +3,7 @@ package mobileimagemounter
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
+	"iter"
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -19,41 +18,22 @@ import (
 // It reports the mounted image but does not mount any. It refuses the image of a host
 // as a real device refuses an image with an invalid signature. Phone.MountImage mounts
 // the image of the virtual device.
-type Device struct {
-	Phone  *phone.Phone
-	Logger *slog.Logger // nil means no logging
-}
+type Device struct{ service.Env }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Serve answers commands until the peer disconnects or sends Hangup, or until ctx ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	conn := &link.PlistConn{Conn: c, Format: plist.XML, Max: MaxRequest}
-	for {
-		req, err := conn.RecvDict(ctx)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return errs.New("serve", "", err)
-		}
+	log := d.Log("mobileimagemounter")
+	answer := func(req plist.Dict) (iter.Seq[plist.Dict], bool) {
 		command, _ := req.String("Command")
 		answer := d.answer(command, req)
-		if d.Logger != nil {
-			d.Logger.Debug("command", "layer", "mobileimagemounter", "udid", d.Phone.Identity.UDID,
-				"command", link.Clip(command), "error", answer["Error"])
-		}
-		err = conn.Send(ctx, answer)
-		if command == cmdHangup {
-			return nil // go-ios disconnects without reading the answer to Hangup
-		}
-		if err != nil {
-			return errs.New("serve", "", err)
-		}
+		log.Debug("command", "command", link.Clip(command), "error", answer["Error"])
+		return service.One(answer), command == cmdHangup
 	}
+	return service.ServeRequests(ctx, conn, &errs, answer)
 }
 
 func (d *Device) answer(command string, req plist.Dict) plist.Dict {

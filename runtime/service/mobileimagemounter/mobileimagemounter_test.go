@@ -37,7 +37,7 @@ var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
 		p := phonetest.New(tb, phone.Options{})
-		return unchanged{&Device{Phone: p}}
+		return unchanged{&Device{Env: service.Env{Phone: p}}}
 	},
 	Calls: servicetest.Calls[*Client]{
 		"images": images, "lookup": find, "identifiers": identifiers, "developer mode": mode,
@@ -69,7 +69,7 @@ func newRig(t *testing.T, o phone.Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ended := servicetest.Dial(t.Context(), t, &Device{Phone: p})
+	c, ended := servicetest.Dial(t.Context(), t, NewDevice(service.Env{Phone: p}))
 	r := &rig{t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: ended}
 	t.Cleanup(func() { r.client.Close() })
 	return r
@@ -347,7 +347,7 @@ func TestRefusals(t *testing.T) {
 			if on == c.options.NoDeveloperMode {
 				t.Errorf("%s: the next call = %v, the connection is out of step", c.name, on)
 			}
-			_, err = r.client.call(t.Context(), "test", "x", c.request)
+			_, err = r.client.Call(t.Context(), "test", "x", c.request)
 			if !errors.Is(err, service.Code(c.code)) {
 				t.Errorf("%s: the error is %v, want %s", c.name, err, c.code)
 			}
@@ -396,8 +396,8 @@ func TestDeadlineBreaksStep(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Images: %v, want DeadlineExceeded", err)
 		}
-		if passed := time.Since(start); passed != callTimeout {
-			t.Errorf("Images took %v, want %v", passed, callTimeout)
+		if passed := time.Since(start); passed != exchanges.Timeout {
+			t.Errorf("Images took %v, want %v", passed, exchanges.Timeout)
 		}
 		_, err = cl.Images(t.Context())
 		if !errors.Is(err, context.DeadlineExceeded) {

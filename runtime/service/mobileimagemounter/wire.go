@@ -131,7 +131,7 @@ func (i *Image) Developer() bool {
 
 // refusal returns the error of an answer that refuses a command, or nil for other
 // answers.
-func refusal(d plist.Dict, op, subject string) error {
+func refusal(op, subject string, d plist.Dict) error {
 	code, refused := d.String("Error")
 	if !refused {
 		return nil

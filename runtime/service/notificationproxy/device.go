@@ -3,14 +3,11 @@ package notificationproxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -22,20 +19,17 @@ const insecurePrefix = "com.apple.mobile.lockdown."
 // Device is the device side for a virtual device. One Device serves any number of
 // connections.
 type Device struct {
-	Phone    *phone.Phone
-	Insecure bool         // the variant for hosts that are not paired
-	Logger   *slog.Logger // nil means no logging
+	service.Env
+	Insecure bool // the variant for hosts that are not paired
 }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // NewInsecureDevice returns the device side of the variant for hosts that are not
 // paired.
 func NewInsecureDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Insecure: true, Logger: e.Logger}
+	return &Device{Env: e, Insecure: true}
 }
 
 // session is the state of one connection.
@@ -93,6 +87,7 @@ var errShutdown = errors.New("shutdown")
 // commands reads the commands of the host. It answers none of them, not even an invalid
 // one, because hosts would take the answer for a notification.
 func (s *session) commands(ctx context.Context) error {
+	log := s.dev.Log("notificationproxy")
 	for {
 		var m message
 		if err := s.conn.Recv(ctx, &m); err != nil {
@@ -113,11 +108,7 @@ func (s *session) commands(ctx context.Context) error {
 				continue
 			}
 		}
-		if l := s.dev.Logger; l != nil {
-			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.Identity.UDID,
-				"command",
-				fmt.Sprintf("%.64q", m.Command))
-		}
+		log.Warn("ignored", "command", link.Clip(m.Command))
 	}
 }
 

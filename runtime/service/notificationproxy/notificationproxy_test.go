@@ -27,7 +27,7 @@ import (
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
-		return &Device{Phone: phonetest.New(tb, phone.Options{})}
+		return &Device{Env: service.Env{Phone: phonetest.New(tb, phone.Options{})}}
 	},
 	Calls: servicetest.Calls[*Client]{
 		"next": servicetest.Value((*Client).Next),
@@ -57,7 +57,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := phonetest.New(t, phone.Options{})
-		f(t, &rig{t, p, &Device{Phone: p}})
+		f(t, &rig{t, p, &Device{Env: service.Env{Phone: p}}})
 	})
 }
 
@@ -401,7 +401,8 @@ func FuzzClient(f *testing.F) {
 }
 
 func BenchmarkPostAndRelay(b *testing.B) {
-	cl := New(servicetest.Conn(b, &Device{Phone: phonetest.New(b, phone.Options{})}))
+	p := phonetest.New(b, phone.Options{})
+	cl := New(servicetest.Conn(b, NewDevice(service.Env{Phone: p})))
 	defer cl.Close()
 	ctx := context.Background()
 	if err := cl.Observe(ctx, "n"); err != nil {

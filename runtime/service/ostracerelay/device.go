@@ -14,7 +14,6 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -34,16 +33,12 @@ const statusFailed = "RequestFailed"
 // Device is the device side for a virtual device. One Device serves any number of
 // connections.
 type Device struct {
-	Phone  *phone.Phone
-	Logger *slog.Logger // nil means no logging
-
+	service.Env
 	dropped atomic.Uint64
 }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Dropped returns the number of records that hosts missed because they read too slowly.
 // It counts the streams that have ended.
@@ -180,15 +175,11 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 		lost = watch.Dropped()
 		d.dropped.Add(lost)
 	}
-	if d.Logger != nil {
-		level := slog.LevelDebug
-		if lost > 0 {
-			level = slog.LevelWarn
-		}
-		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid",
-			d.Phone.Identity.UDID,
-			"dropped", lost, "cause", err)
+	level := slog.LevelDebug
+	if lost > 0 {
+		level = slog.LevelWarn
 	}
+	d.Log("ostracerelay").Log(ctx, level, "stream ended", "dropped", lost, "cause", err)
 	return ctx.Err()
 }
 

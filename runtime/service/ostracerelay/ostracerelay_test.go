@@ -26,7 +26,7 @@ import (
 var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
-		return &Device{Phone: phonetest.New(tb, phone.Options{})}
+		return &Device{Env: service.Env{Phone: phonetest.New(tb, phone.Options{})}}
 	},
 	Calls: servicetest.Calls[*Client]{
 		"pid list":       servicetest.Value((*Client).PidList),
@@ -50,7 +50,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	p := phonetest.New(t, phone.Options{})
-	return &rig{t, p, &Device{Phone: p}}
+	return &rig{t, p, &Device{Env: service.Env{Phone: p}}}
 }
 
 // dial opens a connection. The channel ended receives the result of Serve.

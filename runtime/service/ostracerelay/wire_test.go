@@ -156,7 +156,7 @@ func BenchmarkManyPhones(b *testing.B) {
 			b.Fatal(err)
 		}
 		c, d := link.Pipe()
-		wg.Go(func() { _ = (&Device{Phone: p}).Serve(ctx, d); d.Close() })
+		wg.Go(func() { _ = (NewDevice(service.Env{Phone: p})).Serve(ctx, d); d.Close() })
 		s, err := New(c).StartActivity(ctx, Activity{})
 		if err != nil {
 			b.Fatal(err)
@@ -190,7 +190,7 @@ func BenchmarkManyPhones(b *testing.B) {
 // the client.
 func BenchmarkDeviceToClient(b *testing.B) {
 	p := phonetest.New(b, phone.Options{})
-	c, ended := servicetest.Dial(context.Background(), b, &Device{Phone: p})
+	c, ended := servicetest.Dial(context.Background(), b, NewDevice(service.Env{Phone: p}))
 	s, err := New(c).StartActivity(context.Background(), Activity{})
 	if err != nil {
 		b.Fatal(err)

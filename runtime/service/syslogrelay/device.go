@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -26,16 +25,12 @@ const (
 // Device is the device side for a virtual device. One Device serves any number of
 // connections.
 type Device struct {
-	Phone  *phone.Phone
-	Logger *slog.Logger // nil means no logging
-
+	service.Env
 	dropped atomic.Uint64
 }
 
 // NewDevice returns the device side for a phone.
-func NewDevice(e service.Env) service.Handler {
-	return &Device{Phone: e.Phone, Logger: e.Logger}
-}
+func NewDevice(e service.Env) service.Handler { return &Device{Env: e} }
 
 // Dropped returns the number of entries that hosts missed because they read too slowly.
 // It counts the connections that have ended.
@@ -61,14 +56,11 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	watch.Close()
 	lost := watch.Dropped()
 	d.dropped.Add(lost)
-	if d.Logger != nil {
-		level := slog.LevelDebug
-		if lost > 0 {
-			level = slog.LevelWarn
-		}
-		d.Logger.Log(ctx, level, "log ended", "layer", "syslogrelay", "udid", d.Phone.Identity.UDID,
-			"dropped", lost, "cause", err)
+	level := slog.LevelDebug
+	if lost > 0 {
+		level = slog.LevelWarn
 	}
+	d.Log("syslogrelay").Log(ctx, level, "log ended", "dropped", lost, "cause", err)
 	return ctx.Err()
 }
 

@@ -109,7 +109,7 @@ var suite = servicetest.Suite[*Client]{
 	Name: Service, Connect: Connect,
 	Device: func(tb testing.TB) service.Handler {
 		p := phonetest.New(tb, phone.Options{})
-		return &Device{Phone: p}
+		return &Device{Env: service.Env{Phone: p}}
 	},
 	Calls: servicetest.Calls[*Client]{"next": servicetest.Value((*Client).Next)},
 	Typed: fuzztest.Typed[*service.Error],
@@ -131,7 +131,7 @@ func newRig(t *testing.T, o phone.Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t, p, &Device{Phone: p}}
+	return &rig{t, p, &Device{Env: service.Env{Phone: p}}}
 }
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
