@@ -35,3 +35,34 @@ func Attempt(pkg, op, subject string) string {
 	}
 	return s
 }
+
+// Failure returns the text of an error: attempt, which Attempt returns, the code and the
+// detail that a peer refused with, and the cause. What is empty or nil is left out.
+func Failure(attempt, code, detail string, cause error) string {
+	if code != "" {
+		attempt += ": " + Clip(code)
+	}
+	if detail != "" {
+		attempt += " (" + Clip(detail) + ")"
+	}
+	if cause != nil {
+		attempt += ": " + cause.Error()
+	}
+	return attempt
+}
+
+// Causes returns code and cause without what is empty or nil, for the method Unwrap of an
+// error that has both.
+func Causes[C interface {
+	~string
+	error
+}](code C, cause error) []error {
+	var errs []error
+	if code != "" {
+		errs = append(errs, code)
+	}
+	if cause != nil {
+		errs = append(errs, cause)
+	}
+	return errs
+}

@@ -34,7 +34,6 @@ import (
 	"io/fs"
 	"net"
 	"strconv"
-	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -184,31 +183,11 @@ type Error struct {
 // Error returns text such as `lockdown: GetValue "com.apple.disk_usage/Nope":
 // MissingValue`.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(link.Attempt("lockdown", e.Op, e.Subject))
-	if e.Code != "" {
-		b.WriteString(": " + link.Clip(string(e.Code)))
-	}
-	if e.Detail != "" {
-		b.WriteString(" (" + link.Clip(e.Detail) + ")")
-	}
-	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
-	}
-	return b.String()
+	return link.Failure(link.Attempt("lockdown", e.Op, e.Subject), string(e.Code), e.Detail, e.Err)
 }
 
 // Unwrap returns the code and the cause, if they are set.
-func (e *Error) Unwrap() []error {
-	var errs []error
-	if e.Code != "" {
-		errs = append(errs, e.Code)
-	}
-	if e.Err != nil {
-		errs = append(errs, e.Err)
-	}
-	return errs
-}
+func (e *Error) Unwrap() []error { return link.Causes(e.Code, e.Err) }
 
 // Is matches net.ErrClosed for a connection that has ended for any reason.
 func (e *Error) Is(target error) bool {

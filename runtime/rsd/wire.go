@@ -356,28 +356,8 @@ type Error struct {
 // Error returns text such as `rsd: open "com.apple.afc.shim.remote": service is not
 // listed`.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(link.Attempt("rsd", e.Op, e.Service))
-	if e.Code != "" {
-		b.WriteString(": " + link.Clip(string(e.Code)))
-	}
-	if e.Detail != "" {
-		b.WriteString(" (" + link.Clip(e.Detail) + ")")
-	}
-	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
-	}
-	return b.String()
+	return link.Failure(link.Attempt("rsd", e.Op, e.Service), string(e.Code), e.Detail, e.Err)
 }
 
 // Unwrap returns the code and the cause, if they are set.
-func (e *Error) Unwrap() []error {
-	var errs []error
-	if e.Code != "" {
-		errs = append(errs, e.Code)
-	}
-	if e.Err != nil {
-		errs = append(errs, e.Err)
-	}
-	return errs
-}
+func (e *Error) Unwrap() []error { return link.Causes(e.Code, e.Err) }
