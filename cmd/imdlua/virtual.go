@@ -126,11 +126,13 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 			WithHint("for example --usbmux unix:/tmp/mux or --usbmux 127.0.0.1:0")
 	}
 	c.guardMemory()
-	listeners, err := listenMuxers(ctx, c.flags.usbmux)
+	listeners, err := link.ListenAll(c.flags.usbmux, func(a string) (net.Listener, error) {
+		return listenMuxer(ctx, a)
+	})
 	if err != nil {
 		return err
 	}
-	defer closeAll(listeners)
+	defer link.CloseAll(listeners)
 	h, err := virtual.NewHost(virtual.HostOptions{Count: f.count, Device: o, Logger: c.logger()})
 	if err != nil {
 		return err
@@ -172,27 +174,6 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 		return nil
 	}
 	return err
-}
-
-// listenMuxers listens at all addresses. If one fails, it closes the others.
-func listenMuxers(ctx context.Context, addresses []string) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, a := range addresses {
-		l, err := listenMuxer(ctx, a)
-		if err != nil {
-			closeAll(listeners)
-			return nil, err
-		}
-		listeners = append(listeners, l)
-	}
-	return listeners, nil
-}
-
-// closeAll closes listeners, which removes the files of unix sockets.
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		l.Close()
-	}
 }
 
 // listenMuxer listens at an address of --usbmux.

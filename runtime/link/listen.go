@@ -94,3 +94,25 @@ func abandoned(ctx context.Context, path string) bool {
 	}
 	return Is(err, syscall.ECONNREFUSED)
 }
+
+// ListenAll listens at each of the addresses. If listening fails at one, it closes the
+// listeners of the others.
+func ListenAll[A any](addresses []A, listen func(A) (net.Listener, error)) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, a := range addresses {
+		l, err := listen(a)
+		if err != nil {
+			CloseAll(listeners)
+			return nil, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// CloseAll closes listeners, which removes the files of unix sockets.
+func CloseAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+}

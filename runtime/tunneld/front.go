@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
@@ -139,7 +140,7 @@ func (e *exposure) openAlias(ctx context.Context, ports []uint16) (*front, []net
 			if err == nil {
 				return &front{address: a, alias: true}, listeners
 			}
-			closeAll(listeners)
+			link.CloseAll(listeners)
 		}
 		e.vacate()
 		e.run.log.Debug("no alias", "udid", e.UDID, "address", a, "error", err)
@@ -169,22 +170,9 @@ func (e *exposure) vacate() {
 func (e *exposure) bind(
 	ports []uint16, where func(port uint16) netip.AddrPort,
 ) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, p := range ports {
-		l, err := e.run.net.listen(where(p))
-		if err != nil {
-			closeAll(listeners)
-			return nil, err
-		}
-		listeners = append(listeners, l)
-	}
-	return listeners, nil
-}
-
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		_ = l.Close()
-	}
+	return link.ListenAll(ports, func(port uint16) (net.Listener, error) {
+		return e.run.net.listen(where(port))
+	})
 }
 
 // portOf returns the port of a TCP listener.
