@@ -191,22 +191,17 @@ func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*tcpConn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	done, err := s.begin()
+	ep, queue, done, err := s.endpoint()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	queue := new(waiter.Queue)
-	ep, terr := s.s.NewEndpoint(tcp.ProtocolNumber, ipv6.ProtocolNumber, queue)
-	if terr != nil {
-		return nil, stackError(terr)
-	}
 	entry, ready := waiter.NewChannelEntry(
 		waiter.WritableEvents | waiter.EventHUp | waiter.EventErr,
 	)
 	queue.EventRegister(&entry)
 	defer queue.EventUnregister(&entry)
-	terr = ep.Connect(fullAddress(to))
+	terr := ep.Connect(fullAddress(to))
 	if _, started := terr.(*tcpip.ErrConnectStarted); started {
 		select {
 		case <-ready:
@@ -229,6 +224,21 @@ func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*tcpConn, error) {
 	return newConn(s, ep, queue), nil
 }
 
+// endpoint makes an endpoint for TCP. The stack stays until done is called.
+func (s *Stack) endpoint() (ep tcpip.Endpoint, queue *waiter.Queue, done func(), err error) {
+	done, err = s.begin()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	queue = new(waiter.Queue)
+	ep, terr := s.s.NewEndpoint(tcp.ProtocolNumber, ipv6.ProtocolNumber, queue)
+	if terr != nil {
+		done()
+		return nil, nil, nil, stackError(terr)
+	}
+	return ep, queue, done, nil
+}
+
 // ListenTCP accepts connections to a port of the stack's address. Port 0 means any free
 // port.
 func (s *Stack) ListenTCP(port uint16) (net.Listener, error) {
@@ -241,17 +251,12 @@ func (s *Stack) ListenTCP(port uint16) (net.Listener, error) {
 }
 
 func (s *Stack) listen(at netip.AddrPort) (*listener, error) {
-	done, err := s.begin()
+	ep, queue, done, err := s.endpoint()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	queue := new(waiter.Queue)
-	ep, terr := s.s.NewEndpoint(tcp.ProtocolNumber, ipv6.ProtocolNumber, queue)
-	if terr != nil {
-		return nil, stackError(terr)
-	}
-	terr = ep.Bind(fullAddress(at))
+	terr := ep.Bind(fullAddress(at))
 	if terr == nil {
 		terr = ep.Listen(backlog)
 	}

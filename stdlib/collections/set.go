@@ -126,30 +126,15 @@ return #s -- => 2`)),
 	}
 }
 
-// combining declares a method that makes a set from two sets.
-func combining(name, doc, code string, combine func(s, other *Set) *Set) *api.Func {
-	fn := func(c *api.Call, s *Set, other lua.LValue) (*Set, error) {
+// withOther declares a method of a set and another one.
+func withOther[R any](name, doc, code string, do func(s, other *Set) R) *api.Func {
+	fn := func(c *api.Call, s *Set, other lua.LValue) (R, error) {
 		o, err := setOf(c, other)
 		if err != nil {
-			return nil, err
+			var none R
+			return none, err
 		}
-		return combine(s, o), nil
-	}
-	return api.Method(
-		name,
-		doc,
-		"other",
-		fn,
-		api.ParamDoc("other", "a set or a list"),
-		example(code),
-	)
-}
-
-// comparing declares a method that tests a condition of two sets.
-func comparing(name, doc, code string, holds func(s, other *Set) bool) *api.Func {
-	fn := func(c *api.Call, s *Set, other lua.LValue) (bool, error) {
-		o, err := setOf(c, other)
-		return err == nil && holds(s, o), err
+		return do(s, o), nil
 	}
 	return api.Method(
 		name,
@@ -163,18 +148,18 @@ func comparing(name, doc, code string, holds func(s, other *Set) bool) *api.Func
 
 func setAlgebra() []*api.Func {
 	return []*api.Func{
-		combining("union", "The values of both.", `set{ 1 }:union{ 2 }:values() -- => { 1, 2 }`,
+		withOther("union", "The values of both.", `set{ 1 }:union{ 2 }:values() -- => { 1, 2 }`,
 			func(s, other *Set) *Set {
 				all := s.where(func(any) bool { return true })
 				other.copyTo(&all.ordered)
 				return all
 			}),
-		combining("intersect", "The values that are in both.",
+		withOther("intersect", "The values that are in both.",
 			`set{ 1, 2 }:intersect{ 2, 3 }:values() -- => { 2 }`,
 			func(s, other *Set) *Set { return s.where(other.contains) }),
-		combining("difference", "The values that are not in the other one.",
+		withOther("difference", "The values that are not in the other one.",
 			`set{ 1, 2 }:difference{ 2, 3 }:values() -- => { 1 }`, without),
-		combining("symmetric_difference", "The values that are in one of them only.",
+		withOther("symmetric_difference", "The values that are in one of them only.",
 			`set{ 1, 2 }:symmetric_difference{ 2, 3 }:values() -- => { 1, 3 }`,
 			func(s, other *Set) *Set {
 				all := without(s, other)
@@ -186,15 +171,15 @@ func setAlgebra() []*api.Func {
 
 func setComparisons() []*api.Func {
 	return []*api.Func{
-		comparing("equals", "Whether both have the same values, in any order.",
+		withOther("equals", "Whether both have the same values, in any order.",
 			`set{ 1, 2 }:equals{ 2, 1 } -- => true`,
 			func(s, other *Set) bool { return s.len() == other.len() && within(s, other) }),
-		comparing("is_subset", "Whether all values are in the other one, too.",
+		withOther("is_subset", "Whether all values are in the other one, too.",
 			`set{ 1 }:is_subset{ 1, 2 } -- => true`, within),
-		comparing("is_superset", "Whether all values of the other one are in this one, too.",
+		withOther("is_superset", "Whether all values of the other one are in this one, too.",
 			`set{ 1, 2 }:is_superset{ 1 } -- => true`,
 			func(s, other *Set) bool { return within(other, s) }),
-		comparing("is_disjoint", "Whether no value is in both.",
+		withOther("is_disjoint", "Whether no value is in both.",
 			`set{ 1 }:is_disjoint{ 2 } -- => true`,
 			func(s, other *Set) bool { return s.where(other.contains).len() == 0 }),
 	}

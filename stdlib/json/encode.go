@@ -116,31 +116,18 @@ func (e *encoder) text(s string) {
 	e.out = append(e.out, '"')
 }
 
-// isList reports whether a table is a list, by the same rule as host.FromLua.
-func isList(t *lua.LTable) bool {
-	if t.Len() > 0 {
-		return true
-	}
-	mt, ok := t.Metatable.(*lua.LTable)
-	return ok && mt.RawGetString("__imd") == lua.LString("array")
-}
-
 func (e *encoder) table(t *lua.LTable, depth int, path string) error {
 	if slices.Contains(e.open, t) {
 		return refuse(path, "contains itself")
 	}
 	e.open = append(e.open, t)
 	defer func() { e.open = e.open[:len(e.open)-1] }()
-	if isList(t) {
-		return e.list(t, depth, path)
+	keys, list, err := host.Keys(t)
+	if err != nil {
+		return refuse(path, "%v", err)
 	}
-	var keys []string
-	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		s, ok := k.(lua.LString)
-		if !ok {
-			return refuse(path, "key %s is not a string", k)
-		}
-		keys = append(keys, string(s))
+	if list {
+		return e.list(t, depth, path)
 	}
 	if e.sort {
 		slices.Sort(keys)
@@ -157,17 +144,7 @@ func (e *encoder) table(t *lua.LTable, depth int, path string) error {
 }
 
 func (e *encoder) list(t *lua.LTable, depth int, path string) error {
-	n, count := t.Len(), 0
-	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		i, ok := k.(lua.LNumber)
-		if !ok || i < 1 || i > lua.LNumber(n) || i != lua.LNumber(int(i)) {
-			return refuse(path, "a list with the key %s", k)
-		}
-		count++
-	}
-	if count != n {
-		return refuse(path, "a list with holes, use null")
-	}
+	n := t.Len()
 	e.out = append(e.out, '[')
 	for i := range n {
 		e.separate(i, depth)

@@ -167,31 +167,18 @@ func (e *encoder) binary(b []byte) *yaml.Node {
 	return e.scalar(tagBinary, base64.StdEncoding.EncodeToString(b))
 }
 
-// isList reports whether a table is a list, by the same rule as host.FromLua.
-func isList(t *lua.LTable) bool {
-	if t.Len() > 0 {
-		return true
-	}
-	mt, ok := t.Metatable.(*lua.LTable)
-	return ok && mt.RawGetString("__imd") == lua.LString("array")
-}
-
 func (e *encoder) table(t *lua.LTable, depth int, path string) (*yaml.Node, error) {
 	if slices.Contains(e.open, t) {
 		return nil, refuse(path, "contains itself")
 	}
 	e.open = append(e.open, t)
 	defer func() { e.open = e.open[:len(e.open)-1] }()
-	if isList(t) {
-		return e.list(t, depth, path)
+	keys, list, err := host.Keys(t)
+	if err != nil {
+		return nil, refuse(path, "%v", err)
 	}
-	var keys []string
-	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		s, ok := k.(lua.LString)
-		if !ok {
-			return nil, refuse(path, "key %s is not a string", k)
-		}
-		keys = append(keys, string(s))
+	if list {
+		return e.list(t, depth, path)
 	}
 	if e.sort {
 		slices.Sort(keys)
@@ -208,19 +195,8 @@ func (e *encoder) table(t *lua.LTable, depth int, path string) (*yaml.Node, erro
 }
 
 func (e *encoder) list(t *lua.LTable, depth int, path string) (*yaml.Node, error) {
-	size, count := t.Len(), 0
-	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		i, ok := k.(lua.LNumber)
-		if !ok || i < 1 || i > lua.LNumber(size) || i != lua.LNumber(int(i)) {
-			return nil, refuse(path, "a list with the key %s", k)
-		}
-		count++
-	}
-	if count != size {
-		return nil, refuse(path, "a list with holes, use null")
-	}
 	n := e.node(yaml.SequenceNode, "", "")
-	for i := 1; i <= size; i++ {
+	for i := 1; i <= t.Len(); i++ {
 		v, err := e.value(t.RawGetInt(i), depth+1, path+"["+strconv.Itoa(i)+"]")
 		if err != nil {
 			return nil, err
