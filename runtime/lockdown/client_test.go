@@ -20,8 +20,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
-// scripted is a client whose device gives the answers in turn, whatever is
-// asked, and then closes. The requests it got can be read after the client is
+// scripted returns a client whose device sends the answers in turn, whatever the request
+// is, and then closes the connection. The requests can be read after the client is
 // closed.
 func scripted(tb testing.TB, answers ...any) (*Client, func() []plist.Dict) {
 	tb.Helper()
@@ -58,7 +58,7 @@ func scripted(tb testing.TB, answers ...any) (*Client, func() []plist.Dict) {
 	return cl, end
 }
 
-// Every request as it goes over the wire, private keys left out.
+// The test compares every request as it is sent. Private keys are never in one.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	record := plist.Dict{
@@ -307,7 +307,7 @@ func TestSupervisedChallenge(t *testing.T) {
 	}
 }
 
-// What cannot be written is refused before anything goes out.
+// A request that cannot be encoded is refused before anything is sent.
 func TestUnencodable(t *testing.T) {
 	t.Parallel()
 	cl := dial(t, never(phonetest.New(t, phone.Options{})))
@@ -320,8 +320,8 @@ func TestUnencodable(t *testing.T) {
 	}
 }
 
-// A device that never answers costs a call its deadline, 30 seconds without
-// one, and the connection its life.
+// If a device never answers, a call ends by its deadline, which is 30 seconds by default,
+// and the connection cannot be used any more.
 func TestSilentDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -365,7 +365,7 @@ func TestCancelAndClose(t *testing.T) {
 		first, second := make(chan error, 1), make(chan error, 1)
 		go func() { _, err := cl.QueryType(context.Background()); first <- err }()
 		synctest.Wait()
-		// The second waits for its turn and gives up without harm.
+		// The second call waits for its turn. When it gives up, the first is not affected.
 		go func() { _, err := cl.QueryType(ctx); second <- err }()
 		synctest.Wait()
 		cause := errors.New("user pressed ctrl-c")

@@ -19,7 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/power"
 )
 
-// A host that leaves instead of its handshake, or in the middle of it, is no error.
+// It is not an error if a host disconnects before or during its handshake.
 func TestHostLeaves(t *testing.T) {
 	t.Parallel()
 	p, _, _ := paired(t)
@@ -62,7 +62,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// A host that stalls in its handshake is idle too.
+// A host that stalls during its handshake counts as idle.
 func TestIdleInHandshake(t *testing.T) {
 	t.Parallel()
 	keys()
@@ -168,7 +168,7 @@ func TestFaults(t *testing.T) {
 		t.Error(err)
 	}
 
-	// The connection dropped in place of the handshake.
+	// The host disconnects instead of starting the handshake.
 	d = never(p)
 	d.Fault = func(_ context.Context, op string) error {
 		if op == FaultHandshake {
@@ -201,7 +201,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The log names requests and refusals, and no values.
+// The log has requests and refusals, but no values.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
@@ -235,8 +235,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// Connections, sessions and refusals leave no goroutine behind: a bubble ends
-// only when all of its goroutines have.
+// Connections, sessions and refusals leave no goroutine behind. synctest checks this,
+// because a bubble ends only after all of its goroutines have ended.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	t.Parallel()
 	keys()

@@ -28,8 +28,8 @@ const (
 	buid   = "30142955-4440-4943-8082-051516A0B0C0"
 )
 
-// keys are the RSA keys of the test hosts, made once: root, host, and those of
-// a host that nobody knows.
+// keys are the RSA keys of the test hosts, which are made once: the root and the host, and
+// those of a host that the device does not know.
 var keys = sync.OnceValue(func() (k [3]*rsa.PrivateKey) {
 	for i := range k {
 		var err error
@@ -41,7 +41,7 @@ var keys = sync.OnceValue(func() (k [3]*rsa.PrivateKey) {
 	return k
 })
 
-// certify makes a certificate as hosts do: empty names, serial 1.
+// certify makes a certificate as hosts do, with empty names and serial number 1.
 func certify(tb testing.TB, pub *rsa.PublicKey, signer *rsa.PrivateKey, ca bool) []byte {
 	tb.Helper()
 	tmpl := &x509.Certificate{
@@ -118,8 +118,8 @@ func startAFC(_ context.Context, name string, host *trust.Host, _ []byte) (Endpo
 	return Endpoint{}, &Error{Op: "start", Subject: name, Code: ErrInvalidService}
 }
 
-// serve runs d on one end of a pipe and returns the other, and a function that
-// closes it, waits for the daemon and returns what Serve did.
+// serve runs d on one end of a pipe. It returns the other end and a function that closes
+// it, waits until Serve has returned, and returns the result of Serve.
 func serve(tb testing.TB, d *Device) (net.Conn, func() error) {
 	tb.Helper()
 	a, b := linktest.Prompt()
@@ -136,7 +136,7 @@ func serve(tb testing.TB, d *Device) (net.Conn, func() error) {
 	return a, end
 }
 
-// dial is serve with a client on top.
+// dial is like serve, but returns a client on the connection.
 func dial(tb testing.TB, d *Device) *Client {
 	tb.Helper()
 	c, _ := serve(tb, d)
@@ -145,10 +145,10 @@ func dial(tb testing.TB, d *Device) *Client {
 	return cl
 }
 
-// never is a device whose connections do not time out.
+// never returns a device whose connections have no idle timeout.
 func never(p *phone.Phone) *Device { return &Device{Phone: p, Start: startAFC, IdleTimeout: -1} }
 
-// talk sends one request as it is and returns the answer.
+// talk sends one request without changes and returns the answer.
 func talk(tb testing.TB, c net.Conn, req plist.Dict) plist.Dict {
 	tb.Helper()
 	var reply plist.Dict
@@ -176,7 +176,7 @@ func wantCode(t *testing.T, what string, err error, want Code) {
 	}
 }
 
-// The exchanges of docs/protocols on lockdownd, as they were observed.
+// The exchanges are those that docs/protocols/lockdown.md shows.
 func TestTranscript(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
@@ -203,7 +203,7 @@ func TestTranscript(t *testing.T) {
 			}},
 		{plist.Dict{"Label": "x", "Request": "StartSession", "HostID": hostID, "SystemBUID": buid},
 			plist.Dict{"Request": "StartSession", "Error": "InvalidHostID"}},
-		// Still in plain text and usable.
+		// The connection is still in plain text and can be used.
 		{plist.Dict{"Request": "GetValue", "Domain": "com.example.unknown"},
 			plist.Dict{
 				"Request": "GetValue", "Domain": "com.example.unknown", "Value": plist.Dict{},
@@ -214,7 +214,7 @@ func TestTranscript(t *testing.T) {
 	}
 }
 
-// libimobiledevice takes only XML that begins with its prolog.
+// libimobiledevice accepts only XML that begins with its prolog.
 func TestReplyBytes(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t, never(phonetest.New(t, phone.Options{})))
@@ -298,7 +298,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A request that does not say what it is gets an answer nevertheless.
+// A request without a Request key is answered, too.
 func TestNamelessRequest(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t, never(phonetest.New(t, phone.Options{})))
@@ -343,7 +343,7 @@ func TestTolerance(t *testing.T) {
 		wantReply(t, x.req, got, name)
 	}
 
-	// One byte a write.
+	// Each byte is a write of its own.
 	body, err := plist.Encode(plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Domain": ""},
 		plist.XML)
 	if err != nil {
@@ -360,7 +360,7 @@ func TestTolerance(t *testing.T) {
 	}
 	wantReply(t, name, got, name)
 
-	// An empty Key is the whole domain.
+	// An empty Key stands for the whole domain.
 	all := talk(t, c, plist.Dict{"Request": "GetValue", "Key": "", "Domain": ""})
 	d, ok := all.Dict("Value")
 	if !ok {
@@ -412,7 +412,8 @@ func TestUnpairedView(t *testing.T) {
 	wantCode(t, "Get(SerialNumber)", err, ErrGetProhibited)
 }
 
-// In a tunnel, lockdownd's trusted service gives a session's rights at once.
+// In a tunnel, the trusted service of lockdownd gives the rights of a session without
+// StartSession.
 func TestTrustedConnection(t *testing.T) {
 	t.Parallel()
 	p := phonetest.New(t, phone.Options{})

@@ -44,7 +44,7 @@ func TestPairAccept(t *testing.T) {
 	if err := cl.ValidatePair(ctx, h.record); err != nil {
 		t.Error(err)
 	}
-	// The pairing carries a session at once, on the same connection.
+	// A session can be started immediately, on the same connection.
 	if err := cl.StartSession(ctx, h.id); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestPairAsk(t *testing.T) {
 	}
 	wantCode(t, "Pair after that", pair(), ErrPairingDialogResponsePending)
 	p.Trust.TapTrust()
-	// Some hosts come back with another HostID: the machine is what counts.
+	// Some hosts come back with another HostID. The device recognises the computer.
 	h.record["HostID"] = "AAAAAAAA-0000-4000-8000-000000000001"
 	if err := pair(); err != nil {
 		t.Errorf("Pair after Trust = %v", err)
@@ -195,7 +195,7 @@ func TestUnpair(t *testing.T) {
 		t.Errorf("text = %s, want %s", got, want)
 	}
 	wantCode(t, "StartSession", cl.StartSession(ctx, h.id), ErrInvalidHostID)
-	// The connection is still good: pair again and go on.
+	// The connection can still be used to pair again.
 	if _, err := cl.Pair(ctx, h.record, PairOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +209,8 @@ func TestUnpair(t *testing.T) {
 		ErrInvalidHostID)
 }
 
-// A new Pair with a known HostID replaces the certificates: the next session
-// shows the device certificate of just that request.
+// A new Pair with a known HostID replaces the certificates. In the next session the device
+// presents the device certificate of that request.
 func TestPairReplacesCertificates(t *testing.T) {
 	t.Parallel()
 	p, _, _ := paired(t)

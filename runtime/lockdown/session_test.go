@@ -28,7 +28,7 @@ func paired(tb testing.TB) (*phone.Phone, *computer, trust.Host) {
 	return p, h, h.trust(tb, p)
 }
 
-// session is dial with a session started.
+// session is like dial, but also starts a session.
 func session(tb testing.TB, d *Device, id Identity) *Client {
 	tb.Helper()
 	cl := dial(tb, d)
@@ -103,7 +103,7 @@ func TestSession(t *testing.T) {
 	wantCode(t, "StopSession with another ID", err, ErrInvalidSessionID)
 }
 
-// Sessions stop and start on one connection, with plain text between them.
+// Several sessions can follow each other on one connection, with plain text between them.
 func TestStopSession(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
@@ -130,7 +130,7 @@ func TestStopSession(t *testing.T) {
 	}
 }
 
-// The frames of a session as a host sees them, StopSession's Result included.
+// The test compares the frames of a session, including the answer to StopSession.
 func TestSessionTranscript(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
@@ -164,13 +164,12 @@ func TestSessionTranscript(t *testing.T) {
 		plist.Dict{"Request": "StartSession", "Error": "SessionActive"})
 	req = plist.Dict{"Request": "StopSession", "SessionID": id}
 	wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "StopSession", "Result": "Success"})
-	// TLS is still up, the session is not.
+	// The session has ended, but the connection still uses TLS.
 	req = plist.Dict{"Request": "GetValue", "Key": "SerialNumber"}
 	wantReply(t, req, talk(t, tc, req),
 		plist.Dict{"Request": "GetValue", "Key": "SerialNumber", "Error": "GetProhibited"})
 
-	// Plain text right behind close_notify, in one segment for all the device
-	// knows, is not lost.
+	// Plain text that arrives together with close_notify is not lost.
 	req = plist.Dict{"Request": "QueryType"}
 	body, err := plist.Encode(req, plist.XML)
 	if err != nil {
@@ -196,7 +195,7 @@ func TestSessionTranscript(t *testing.T) {
 	}
 }
 
-// Most hosts close in the middle of TLS, without close_notify.
+// Most hosts close the connection without close_notify.
 func TestCloseInSession(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
@@ -319,7 +318,7 @@ func TestStrangerIsRefused(t *testing.T) {
 	}
 }
 
-// A client bounded to TLS 1.0 speaks to old devices, which know no more.
+// A client that is limited to TLS 1.0 can connect to old devices, which have nothing newer.
 func TestClientMaxVersion(t *testing.T) {
 	t.Parallel()
 	p, h, host := paired(t)
@@ -355,8 +354,8 @@ func TestClientMaxVersion(t *testing.T) {
 	}
 }
 
-// Both directions of a service's TLS, and plain text right behind a handshake
-// that was only a gate, where neither side may read too far.
+// The test covers both directions of the TLS of a service, and plain text immediately
+// after a handshake that is not followed by TLS data. Neither side may read beyond it.
 func TestServiceTLS(t *testing.T) {
 	t.Parallel()
 	p, h, host := paired(t)
@@ -420,7 +419,7 @@ func TestServiceTLSRefused(t *testing.T) {
 	if err := <-served; !errors.Is(err, ErrTLS) {
 		t.Errorf("DeviceTLS = %v, want ErrTLS", err)
 	}
-	// Without certificates there is nothing to prove.
+	// Without certificates the host cannot prove who it is.
 	_, b = linktest.Pipe()
 	if _, err := DeviceTLS(t.Context(), b, &rsa.PrivateKey{}, trust.Host{}); !errors.Is(err,
 		ErrTLS) {
@@ -467,7 +466,7 @@ func TestLockedPhone(t *testing.T) {
 	p.Boot() // a passcode locks it, and no bag helps before the first unlock
 	start("after boot", host.EscrowBag, ErrEscrowLocked)
 
-	// The proxy that waits for the dialog starts on a locked phone too.
+	// The notification proxy that reports the trust dialog also starts on a locked phone.
 	plain := dial(t, never(p))
 	if _, err := plain.StartService(ctx, "com.apple.mobile.insecure_notification_proxy",
 		nil); err != nil {

@@ -42,8 +42,8 @@ func served(b *testing.B) (*device.Device, *virtual.Machine) {
 	return d, h.Devices()[0]
 }
 
-// BenchmarkBareTLS is the yardstick: as many bytes through crypto/tls alone
-// over loopback TCP, with the cipher that devices choose.
+// BenchmarkBareTLS is the reference for the others. It sends as many bytes with crypto/tls
+// alone over loopback TCP, with the cipher suite that devices choose.
 func BenchmarkBareTLS(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -120,7 +120,7 @@ func pushes(b *testing.B, c *afc.Client, content []byte) {
 	}
 }
 
-// BenchmarkPull copies a file from the device: usbmux, lockdown's TLS, AFC.
+// BenchmarkPull copies a file from the device over usbmux, TLS and AFC.
 func BenchmarkPull(b *testing.B) {
 	d, m := served(b)
 	if err := m.Phone().Media.AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
@@ -154,7 +154,7 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
-// BenchmarkFirstValue is what a command waits for: connect, session, one value.
+// BenchmarkFirstValue connects, starts a session and reads one value, as each command does.
 func BenchmarkFirstValue(b *testing.B) {
 	d, _ := served(b)
 	if _, err := d.Get(context.Background(), "", "DeviceName"); err != nil { // pairs

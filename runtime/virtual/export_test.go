@@ -7,14 +7,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Misbehave gives tests the faults without a service behind them.
+// Misbehave applies a fault to a connection without a service.
 func Misbehave(ctx context.Context, c net.Conn, f Fault) net.Conn {
 	m := &Machine{faults: map[string]Fault{"x": f}}
 	return m.misbehave(ctx, "x", c)
 }
 
-// Inside dials what tunnels have, in memory and without a tunnel: tests whose
-// time is their own cannot have one.
+// Inside dials the services of tunnels in memory and without a tunnel, because a tunnel
+// does not work in a bubble of synctest.
 func (m *Machine) Inside(_ context.Context, port uint16) (net.Conn, error) {
 	serve, err := m.openInTunnel(port)
 	if err != nil {
@@ -28,5 +28,5 @@ func (m *Machine) Inside(_ context.Context, port uint16) (net.Conn, error) {
 	return client, nil
 }
 
-// ListPort is where Inside has the list.
+// ListPort is the port on which Inside serves the list of services.
 func (m *Machine) ListPort() uint16 { return m.rsdPort() }

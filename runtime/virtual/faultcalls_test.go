@@ -28,7 +28,7 @@ type call struct {
 	do   func(ctx context.Context, d *device.Device) error
 }
 
-// with makes a call of a method of a client that is connected for it.
+// with returns a call that connects a client and calls a method of it.
 func with[C io.Closer](
 	name string, connect func(context.Context, service.Opener) (C, error),
 	do func(context.Context, C) error,

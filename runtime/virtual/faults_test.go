@@ -26,12 +26,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// faultDeadline is what each call is given. Time is the test's own, so it
-// costs nothing and a loaded machine changes nothing.
+// faultDeadline is the deadline of each call. The test runs in a bubble of synctest, so
+// that waiting takes no real time.
 const faultDeadline = 20 * time.Second
 
-// faults are the misbehaviours and whether a call may succeed in spite of
-// them. Cuts are tried at many places of the answers.
+// faults are the faults, and whether a call may succeed in spite of them. Connections are
+// cut at many places of the answers.
 func faults(lengthAt int) map[string]virtual.Fault {
 	all := map[string]virtual.Fault{
 		"trickle":        {Kind: virtual.Trickle},
@@ -49,7 +49,7 @@ func faults(lengthAt int) map[string]virtual.Fault {
 	return all
 }
 
-// fewFaults are for what takes long.
+// fewFaults are the faults for calls that take long.
 var fewFaults = []string{
 	"trickle slowly", "too late", "wrong length", "close after 300", "stall after 2000",
 }
@@ -103,7 +103,7 @@ func TestFaults(t *testing.T) {
 }
 
 func testFaults(t *testing.T, name string) {
-	// An old phone still answers MobileGestalt.
+	// Only a phone with an old version of iOS answers MobileGestalt.
 	h := virtualtest.Host(t,
 		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios16"}}})
 	m := h.Devices()[0]
@@ -158,9 +158,8 @@ func testFaults(t *testing.T, name string) {
 	}
 }
 
-// checkFault judges how a call ended. A service's error names service and
-// operation; what lockdown is needed for is the device's, which names itself as
-// well.
+// checkFault checks how a call ended. The error of a service names the service and the
+// operation. The error of a step of the route also names the device.
 func checkFault(t *testing.T, what string, f virtual.Fault, name, udid string, err error) {
 	t.Helper()
 	endless := f.Kind == virtual.Late && f.Delay > faultDeadline
@@ -229,8 +228,8 @@ func origin(err error) (pkg, op string) {
 	return "", ""
 }
 
-// makeSharedKey makes the one key of all phones of the process outside of any
-// test's own time.
+// makeSharedKey makes the key that all phones of the process share. It must run outside of
+// a bubble of synctest.
 func makeSharedKey(t *testing.T) {
 	t.Helper()
 	p, err := phone.New(phone.Options{})
@@ -240,7 +239,7 @@ func makeSharedKey(t *testing.T) {
 	p.Trust.Key()
 }
 
-// TestMuxerFaults does the same with the multiplexer.
+// TestMuxerFaults is like TestFaults, but the multiplexer has the faults.
 func TestMuxerFaults(t *testing.T) {
 	makeSharedKey(t)
 	synctest.Test(t, func(t *testing.T) {

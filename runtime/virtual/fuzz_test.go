@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
-// addFrames adds what hosts and devices say to each other.
+// addFrames adds messages of hosts and devices to the corpus.
 func addFrames(f *testing.F) {
 	dict := func(d plist.Dict) []byte {
 		b, err := plist.Encode(d, plist.Binary)
@@ -56,9 +56,9 @@ func addFrames(f *testing.F) {
 	}
 }
 
-// FuzzServices lets a host say anything to each service of a device, and to lockdown and
-// the list of services. When it has said it, the device answers or closes: no connection
-// outlives its host.
+// FuzzServices sends any bytes to each service of a device, to lockdown and to the list of
+// services. The device must answer or close the connection, and a connection must end
+// when its host disconnects.
 func FuzzServices(f *testing.F) {
 	addFrames(f)
 	m, err := New(Options{Phone: phone.Options{Profile: "ios17", LogRate: -1}})

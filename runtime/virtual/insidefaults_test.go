@@ -92,8 +92,8 @@ func testFaultsInside(t *testing.T, name string) {
 	}
 }
 
-// checkInside judges how a call ended: well, where the fault allows it, or in an
-// error that says what was tried with which device.
+// checkInside checks how a call ended. If the fault does not allow success, the error
+// must name the operation and the device.
 func checkInside(t *testing.T, what string, f virtual.Fault, udid string, err error) {
 	t.Helper()
 	endless := f.Kind == virtual.Late && f.Delay > faultDeadline
@@ -107,7 +107,7 @@ func checkInside(t *testing.T, what string, f virtual.Fault, udid string, err er
 	if f.Kind == virtual.Late && !endless {
 		t.Errorf("%s: %v", what, err)
 	}
-	// What does not answer when it is asked who it is is not there.
+	// A device that does not answer when it is described counts as not found.
 	absent := strings.HasPrefix(what, "Refresh") && errors.Is(err, device.ErrNotFound)
 	if (endless || f.Kind == virtual.Stall) && !errors.Is(err, context.DeadlineExceeded) &&
 		!absent {

@@ -34,13 +34,13 @@ const (
 	heapGrowth = 8 << 20 // far below one KiB a cycle
 )
 
-// held is what a process has in its hands.
+// held counts the resources of a process.
 type held struct {
 	goroutines, descriptors int
 	heap                    uint64
 }
 
-// descriptors counts open files, where the system tells.
+// descriptors returns the number of open files, if the system has /proc.
 func descriptors() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -57,7 +57,7 @@ func heap() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// settle waits for the ends of connections to be noticed and counts.
+// settle waits until both sides have noticed the ends of all connections, and then counts.
 func settle(before held) held {
 	h := held{goroutines: virtualtest.Settled(before.goroutines)}
 	deadline := time.Now().Add(virtualtest.Deadline / 4)
@@ -69,7 +69,7 @@ func settle(before held) held {
 	return h
 }
 
-// cycle connects, uses and closes: mostly cheap things, every fifth with a TLS
+// cycle connects, uses the connection and closes it. Every fifth cycle has a TLS
 // handshake.
 func cycle(ctx context.Context, mux *usbmux.Client, d *device.Device, n int) error {
 	switch n % 5 {
@@ -177,8 +177,8 @@ func inTurns(n int, do func(int)) {
 	work.Wait()
 }
 
-// TestNothingLeaks uses and closes thousands of connections over real sockets,
-// many of them given up half-way, and looks at what is left of them.
+// TestNothingLeaks uses and closes thousands of connections over real sockets, some of
+// which it abandons half way, and then counts the resources that are left.
 func TestNothingLeaks(t *testing.T) {
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Echo: leakEcho}})
 	mux, err := usbmux.New(usbmux.Options{Address: virtualtest.Listen(t, h)})

@@ -11,15 +11,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// hostKeys are those of every host in these tests: making them takes a second
-// now and then.
+// hostKeys are the keys of every host in these tests. They are made once, because that may
+// take a second.
 var hostKeys = sync.OnceValues(
 	func() (*pair.Keys, error) { return pair.NewKeys(context.Background()) },
 )
 
 const thisHost = "30142955-444094379208051516"
 
-// trusted is a store of pair records.
+// trusted stores pair records in memory.
 type trusted map[string]*pair.Record
 
 func (s trusted) BUID(context.Context) (string, error) { return thisHost, nil }

@@ -20,8 +20,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// rsdOnly returns a device of which nothing but a list of services is known,
-// which a tunnel of another program makes reachable.
+// rsdOnly returns a device of which only the address of its list of services is known. A
+// tunnel of another program makes it reachable.
 func rsdOnly(t *testing.T, o virtual.Options) (*device.Device, *virtual.Machine) {
 	t.Helper()
 	other, m := virtualtest.Device(t, o)
@@ -96,7 +96,7 @@ func TestPortsThere(t *testing.T) {
 	}
 }
 
-// echoed sends through c, ends its half and reads back all of it.
+// echoed sends data through c, closes the writing side and reads until the end.
 func echoed(t *testing.T, c net.Conn) {
 	t.Helper()
 	defer c.Close()
@@ -120,8 +120,8 @@ func echoed(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestLongPackets sends much to devices that lose what is over 8192 bytes, as
-// real ones do.
+// TestLongPackets sends much data to devices that lose packets of more than 8192 bytes, as
+// real devices do.
 func TestLongPackets(t *testing.T) {
 	for _, c := range []struct {
 		profile string

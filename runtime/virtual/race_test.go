@@ -2,5 +2,6 @@
 
 package virtual_test
 
-// raced: the race detector multiplies memory, which is not to be measured then.
+// raced says that the race detector is on. It multiplies the memory, so that tests do not
+// measure it.
 const raced = true

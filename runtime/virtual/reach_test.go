@@ -159,7 +159,7 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// askProcesses asks for them by DTX, which from iOS 17 on is in tunnels alone.
+// askProcesses lists the processes over DTX, which iOS 17 and later have only in tunnels.
 func askProcesses(ctx context.Context, o service.Opener, m *virtual.Machine) error {
 	s, err := dvt.Connect(ctx, o, dvt.Options{})
 	if err != nil {
@@ -308,8 +308,8 @@ func TestImageComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestLockedInTunnel opens services of a locked phone in its tunnel: those that
-// want an escrow bag, with and without one.
+// TestLockedInTunnel opens services of a locked phone in its tunnel. Some of them need an
+// escrow bag, which the host has or does not have.
 func TestLockedInTunnel(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
@@ -338,7 +338,7 @@ func TestLockedInTunnel(t *testing.T) {
 				c.name.Lockdown, c.name.Escrow, err)
 		}
 	}
-	// A host that lockdown does not know has no bag.
+	// A host that is not paired with lockdown has no escrow bag.
 	stranger, locked := rsdOnly(t, virtual.Options{Phone: phone.Options{Profile: "ios17.2"}})
 	locked.Phone().Screen.SetPasscode(true)
 	locked.Phone().Screen.Lock()
@@ -351,7 +351,7 @@ func TestLockedInTunnel(t *testing.T) {
 	}
 }
 
-// keeps is a store with one record for every device.
+// keeps is a store that has the same record for every device.
 type keeps struct {
 	device.RemoteStore
 	record *remotepair.Record
@@ -359,8 +359,8 @@ type keeps struct {
 
 func (k keeps) Load(context.Context, string) (*remotepair.Record, error) { return k.record, nil }
 
-// TestUnlockKeyStays gives a host a list of services at an address: whoever is there
-// has not proved who it is, and does not get the key that opens a locked device.
+// TestUnlockKeyStays gives a host the address of a list of services. The peer at that
+// address is not authenticated, so it must not get the escrow bag, which unlocks a device.
 func TestUnlockKeyStays(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)

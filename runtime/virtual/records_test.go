@@ -70,8 +70,8 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// TestForeignRecords uses the records of pymobiledevice3, which have no more
-// than the host's keys, and does not write into its folder.
+// TestForeignRecords uses the records of pymobiledevice3, which have only the keys of the
+// host, and checks that nothing is written into its folder.
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")

@@ -56,8 +56,8 @@ func alone(t *testing.T, profile string, via device.Via) (*device.Device, *virtu
 	return d, m
 }
 
-// TestRestarts restarts a phone under a Device of each route: Back returns for
-// the next boot and not before, and everything works again.
+// TestRestarts restarts a phone that a Device uses over each route. Back must not return
+// before the phone has started again, and afterwards every call must work.
 func TestRestarts(t *testing.T) {
 	for _, c := range []struct {
 		profile string
@@ -93,8 +93,8 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
-// TestRestartEndsRoutesTogether restarts a phone that is on a cable and on Wi-Fi: a
-// host that loses one connection cannot open another one until the phone is back.
+// TestRestartEndsRoutesTogether restarts a phone that is on a cable and on Wi-Fi. After a
+// host has lost one connection, it cannot open another one until the phone is back.
 func TestRestartEndsRoutesTogether(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	for n := range 20 {
@@ -132,8 +132,8 @@ func TestRestartEndsRoutesTogether(t *testing.T) {
 	}
 }
 
-// TestStaleRoutes restarts a phone and says nothing: the next call finds that its
-// routes are gone, and new ones.
+// TestStaleRoutes restarts a phone without a notification to the Device. The next call
+// must notice that the routes are gone and find new ones.
 func TestStaleRoutes(t *testing.T) {
 	for _, c := range []struct {
 		profile string
@@ -162,7 +162,7 @@ func TestStaleRoutes(t *testing.T) {
 	}
 }
 
-// TestReady waits for a phone that is not there.
+// TestReady waits for a phone that is not reachable yet.
 func TestReady(t *testing.T) {
 	for _, c := range []struct {
 		profile string

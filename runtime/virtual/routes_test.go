@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// route is a way to a device, with nothing else beside it.
+// route makes a device that can be reached over one route only.
 type route struct {
 	name     string
 	profiles []string
@@ -71,7 +71,7 @@ func (r route) only(t *testing.T, profile string) (*device.Device, *virtual.Mach
 			t.Fatal(err)
 		}
 	}
-	// What is not looked for later would be found again and used.
+	// The next search must not find other routes.
 	browser := &choosy{host: h}
 	f := virtualtest.Finder(t, h, device.Options{Browser: browser})
 	if r.via == "" {
@@ -105,7 +105,7 @@ func (r route) only(t *testing.T, profile string) (*device.Device, *virtual.Mach
 	return f.Device(i), m
 }
 
-// choosy stops finding anything.
+// choosy is a source of devices that can be stopped.
 type choosy struct {
 	host   *virtual.Host
 	closed bool

@@ -37,8 +37,7 @@ type streams struct {
 	close  []func() error
 }
 
-// listen opens the streams and returns once the device has begun to serve all
-// of them.
+// listen opens the streams and returns when the device has begun to serve all of them.
 func (s *streams) listen(ctx context.Context, d *device.Device) error {
 	trace, err := ostracerelay.Connect(ctx, d)
 	if err != nil {
@@ -68,7 +67,7 @@ func (s *streams) listen(ctx context.Context, d *device.Device) error {
 	if _, err := s.notes.Next(ctx); err != nil {
 		return err
 	}
-	// The log of text has no answer that says it has begun: knock.
+	// The text log has no answer to the start. Write entries until one arrives.
 	heard := make(chan error, 1)
 	go func() { heard <- second(s.syslog.Next(ctx)) }()
 	again := time.NewTicker(time.Millisecond)
@@ -83,8 +82,7 @@ func (s *streams) listen(ctx context.Context, d *device.Device) error {
 	}
 }
 
-// count reads until an entry says that it is the last and counts the numbered
-// ones, which must come in their order.
+// count counts the numbered entries, which must arrive in order, until the last one.
 func count(what string, next func() (string, error)) error {
 	for n := 0; ; {
 		text, err := next()
@@ -135,8 +133,8 @@ func (s *streams) receive(ctx context.Context) []error {
 	return errs
 }
 
-// TestManyDevices keeps three streams open on each of 64 devices, all behind
-// one muxer in this process, and loses nothing.
+// TestManyDevices keeps three streams open on each of 64 devices behind one muxer in this
+// process. No entry may be lost.
 func TestManyDevices(t *testing.T) {
 	debug.FreeOSMemory() // what earlier tests left is none of this one's
 	h := virtualtest.Host(t, virtual.HostOptions{
@@ -198,7 +196,7 @@ func TestManyDevices(t *testing.T) {
 	}
 }
 
-// residentMemory returns what this process occupies, where the system tells.
+// residentMemory returns the resident memory of this process, if the system has /proc.
 func residentMemory(t *testing.T) (uint64, bool) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/status")

@@ -16,7 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// silentConn loses requests of some kind: the muxer never answers them.
+// silentConn drops requests of one kind, so that the muxer never answers them.
 type silentConn struct {
 	net.Conn
 	lost string
@@ -29,9 +29,9 @@ func (c silentConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestSilentMuxer has a muxer that never answers one kind of request about pair
-// records, as netmuxd does. Pairing and unpairing end soon, say what was done, and
-// use the store of this host.
+// TestSilentMuxer uses a muxer that never answers one kind of request about pair records,
+// as netmuxd does. Pairing and unpairing must end soon, report what was done, and use the
+// store of this host.
 func TestSilentMuxer(t *testing.T) {
 	for _, test := range []struct {
 		name, lost string

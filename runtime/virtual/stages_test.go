@@ -18,7 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// stage is a place in the making of a tunnel where the device falls silent.
+// stage is a step of making a tunnel at which the device stops answering.
 type stage struct {
 	name, profile string
 	via           device.Via
@@ -75,7 +75,7 @@ var stages = []stage{
 	{"lockdown's dialog", "ios17", device.ViaMuxer, device.TunnelOptions{}, "", 0},
 }
 
-// silence has the device fall silent there.
+// silence makes the device stop answering at this step.
 func (s stage) silence(m *virtual.Machine) {
 	if s.service == "" {
 		m.Phone().Trust.Reset()
@@ -89,9 +89,9 @@ func (s stage) silence(m *virtual.Machine) {
 	m.SetFault(s.service, virtual.Fault{Kind: virtual.Stall, After: s.after})
 }
 
-// TestEndsAtEveryStage makes tunnels to devices that fall silent somewhere: by a
-// deadline, a cancel and the Device's Close each attempt ends with a reason that
-// names the device, and leaves nothing.
+// TestEndsAtEveryStage makes tunnels to devices that stop answering at one step. Each
+// attempt must end by its deadline, by cancellation and by Close of the Device, with an
+// error that names the device, and leave nothing behind.
 func TestEndsAtEveryStage(t *testing.T) {
 	for _, s := range stages {
 		t.Run(s.name, func(t *testing.T) {
@@ -143,8 +143,8 @@ func TestEndsAtEveryStage(t *testing.T) {
 	}
 }
 
-// TestGoesOnAfterSilence is that the same Device makes its tunnel once the device
-// answers.
+// TestGoesOnAfterSilence checks that the same Device makes its tunnel when the device
+// answers again.
 func TestGoesOnAfterSilence(t *testing.T) {
 	for _, s := range stages {
 		t.Run(s.name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestGoesOnAfterSilence(t *testing.T) {
 	}
 }
 
-// TestCloseEndsCalls closes a Device under calls in its tunnel.
+// TestCloseEndsCalls closes a Device while calls in its tunnel wait.
 func TestCloseEndsCalls(t *testing.T) {
 	for _, via := range []device.Via{device.ViaMuxer, device.ViaPairing, device.ViaRSD} {
 		t.Run(string(via), func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestTunnelGoesDown cuts the tunnel under a call that waits: the call fails at
-// once and says why, and the next one has a new tunnel.
+// TestTunnelGoesDown cuts the tunnel while a call waits. The call must fail immediately
+// with the reason, and the next call must make a new tunnel.
 func TestTunnelGoesDown(t *testing.T) {
 	for _, r := range allRoutes {
 		if r.tunnel == "" || r.via == "" {
@@ -64,8 +64,8 @@ func TestTunnelGoesDown(t *testing.T) {
 	}
 }
 
-// TestSilentTunnel has the device's end of a tunnel fall silent without a word,
-// as Wi-Fi does: it is found out, and the next call has a new tunnel.
+// TestSilentTunnel makes the device side of a tunnel stop answering, as happens on Wi-Fi.
+// The host must notice this, and the next call must make a new tunnel.
 func TestSilentTunnel(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
@@ -107,7 +107,7 @@ func TestSilentTunnel(t *testing.T) {
 	}
 }
 
-// events collects what KeepTunnel tells.
+// events collects the events of KeepTunnel.
 type events chan device.TunnelEvent
 
 // up waits for a tunnel of a later generation and returns it.
@@ -125,7 +125,7 @@ func (e events) up(t *testing.T, ctx context.Context, after int) *device.Tunnel 
 	}
 }
 
-// TestKeepTunnel keeps one through everything that happens to a phone.
+// TestKeepTunnel keeps a tunnel while the phone restarts, disconnects and comes back.
 func TestKeepTunnel(t *testing.T) {
 	for _, profile := range []string{"ios17.2", "ios17", "ios26"} {
 		t.Run(profile, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestKeepTunnel(t *testing.T) {
 	}
 }
 
-// TestKeeper keeps tunnels to whatever is there, and to nothing else.
+// TestKeeper keeps tunnels to all devices that are present, and only to those.
 func TestKeeper(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)

@@ -174,7 +174,7 @@ func TestNextWay(t *testing.T) {
 	}
 }
 
-// lateEars are ears that are given types later.
+// lateEars are ears whose types are set later.
 type lateEars struct{ ears }
 
 const proxyService = "com.apple.internal.devicecompute.CoreDeviceProxy"

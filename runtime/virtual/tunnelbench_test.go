@@ -20,7 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// inside opens everything in the device's tunnel, also what lockdown has.
+// inside opens every service in the tunnel of the device, even if lockdown has it.
 type inside struct{ d *device.Device }
 
 func (i inside) Open(ctx context.Context, n service.Name) (net.Conn, error) {
@@ -40,8 +40,8 @@ func tunneled(b *testing.B) (*device.Device, *virtual.Machine) {
 	return d, m
 }
 
-// BenchmarkTunnelUp is the time until a service could be opened: StartService,
-// TLS, the tunnel's handshake and the list of services.
+// BenchmarkTunnelUp measures the time until a service can be opened: StartService, TLS, the
+// handshake of the tunnel and the list of services.
 func BenchmarkTunnelUp(b *testing.B) {
 	d, _ := tunneled(b)
 	b.ReportAllocs()
@@ -53,8 +53,8 @@ func BenchmarkTunnelUp(b *testing.B) {
 	}
 }
 
-// BenchmarkTunnelPull and BenchmarkTunnelPush copy a file with AFC inside the
-// tunnel, one TCP stream, to be held against BenchmarkBareTLS.
+// BenchmarkTunnelPull and BenchmarkTunnelPush copy a file with AFC over one TCP stream in
+// the tunnel. BenchmarkBareTLS is the reference.
 func BenchmarkTunnelPull(b *testing.B) {
 	d, m := tunneled(b)
 	if err := m.Phone().Media.AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
@@ -178,7 +178,7 @@ func BenchmarkScreenshot(b *testing.B) {
 	}
 }
 
-// noise makes a picture that does not compress, of about so many bytes.
+// noise makes a picture of about the given number of bytes that cannot be compressed.
 func noise(b *testing.B, size int) []byte {
 	side := 1
 	for side*side*3 < size {

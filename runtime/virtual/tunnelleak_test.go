@@ -39,7 +39,7 @@ type cycler struct {
 	torn    bool // something goes wrong
 }
 
-// cyclers are a device on each route that a tunnel may have.
+// cyclers has a device on each route over which tunnels are made.
 func cyclers(t *testing.T) []*cycler {
 	t.Helper()
 	h := virtualtest.Host(t,
@@ -82,8 +82,8 @@ func cyclers(t *testing.T) []*cycler {
 	return all
 }
 
-// whole brings a tunnel up, uses it and takes it down. What is torn may come by
-// another way.
+// whole makes a tunnel, uses it and closes it. After a cut the tunnel may use another
+// way.
 func (c *cycler) whole(ctx context.Context, n int) error {
 	tun, err := c.device.Tunnel(ctx, device.TunnelOptions{})
 	if err != nil {
@@ -110,8 +110,8 @@ func (c *cycler) whole(ctx context.Context, n int) error {
 	return nil
 }
 
-// tear is the same with a device that breaks off at a random byte, or whose
-// tunnel is cut, or with a caller who gives up, at a random moment.
+// tear is like whole, but the device disconnects at a random byte, or at a random moment
+// the tunnel is cut or the caller gives up.
 func (c *cycler) tear(ctx context.Context, n int) error {
 	random := rand.New(rand.NewPCG(uint64(n), 2))
 	c.torn = true
@@ -134,9 +134,8 @@ func (c *cycler) tear(ctx context.Context, n int) error {
 		c.machine.SetFault("rsd",
 			virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(listBytes)})
 	case kind == 2:
-		// Cut it over and over while it is made and used. Whoever dials a UDP
-		// port that is gone waits for seconds, so that QUIC is cut while it is
-		// made once alone.
+		// Cut the tunnel again and again while it is made and used. Dialling a UDP port
+		// that is gone takes seconds, so QUIC is cut only once while it is made.
 		over, work := make(chan struct{}), sync.WaitGroup{}
 		work.Go(func() {
 			for {
@@ -160,8 +159,8 @@ func (c *cycler) tear(ctx context.Context, n int) error {
 	return c.whole(ctx, 0)
 }
 
-// TestTunnelsLeaveNothing brings tunnels up and down, and many of them only half,
-// on every route side by side.
+// TestTunnelsLeaveNothing makes and closes tunnels on every route at the same time. Many
+// of them are abandoned half way.
 func TestTunnelsLeaveNothing(t *testing.T) {
 	all := cyclers(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*virtualtest.Deadline)
@@ -226,7 +225,7 @@ func quiet(ctx context.Context, all []*cycler) bool {
 	return false
 }
 
-// TestManyTunnels has tunnels to many devices at once, each of them in use.
+// TestManyTunnels uses tunnels to many devices at the same time.
 func TestManyTunnels(t *testing.T) {
 	const count = 20
 	goroutines := runtime.NumGoroutine()

@@ -32,7 +32,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// use is a service and something that shows it is the phone's.
+// use is a call of a service whose result shows that it comes from the phone.
 type use struct {
 	name   string
 	inside bool // there are routes without it: outside of tunnels it may be absent
@@ -41,7 +41,7 @@ type use struct {
 	use     func(ctx context.Context, o service.Opener, p *phone.Phone) error
 }
 
-// want makes an error unless it holds.
+// want returns an error unless the condition holds.
 func want(ok bool, format string, args ...any) error {
 	if ok {
 		return nil
@@ -351,10 +351,10 @@ func instruments(
 	}
 }
 
-// errNotOpened is what a recorder answers.
+// errNotOpened is the error of each Open of a recorder.
 var errNotOpened = errors.New("not opened")
 
-// recorder is an Opener that notes what is asked of it and opens nothing.
+// recorder is an Opener that records the names of services and opens none.
 type recorder struct{ names []service.Name }
 
 func (r *recorder) Open(_ context.Context, n service.Name) (net.Conn, error) {
@@ -376,7 +376,7 @@ func (u use) opens(t *testing.T, p *phone.Phone) []string {
 	return names
 }
 
-// usedByRoutes are services that the routes of TestRoutes are made of.
+// usedByRoutes are services that make up the routes of TestRoutes.
 var usedByRoutes = []string{
 	"com.apple.internal.devicecompute.CoreDeviceProxy",
 	"com.apple.dt.remotepairingdeviced.lockdown",

@@ -76,8 +76,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestDeveloperServices checks when the developer image's services are refused,
-// and that the refusal says what is missing.
+// TestDeveloperServices checks when services of the developer image are refused, and that
+// the error says what is missing.
 func TestDeveloperServices(t *testing.T) {
 	for _, profile := range identity.Profiles() {
 		t.Run(profile, func(t *testing.T) {
@@ -156,8 +156,8 @@ func TestTrustPolicies(t *testing.T) {
 	}
 }
 
-// TestNeverAnswered checks that a dialog nobody answers ends with the deadline
-// and says why.
+// TestNeverAnswered checks that pairing ends by its deadline, with the reason, if the user
+// does not answer the dialog.
 func TestNeverAnswered(t *testing.T) {
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
 		Phone: phone.Options{Trust: trust.Policy{Mode: trust.Ignore}},
@@ -178,8 +178,8 @@ func TestNeverAnswered(t *testing.T) {
 	}
 }
 
-// TestInsecureNotifications checks the variant for hosts that are not paired:
-// lockdown's own names pass, others do not.
+// TestInsecureNotifications checks the variant for hosts that are not paired. It relays
+// names of lockdown and no others.
 func TestInsecureNotifications(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	d, m := virtualtest.Device(t, virtual.Options{})

@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// ears hear what a host's devices tell of some types alone.
+// ears hear the Bonjour advertisements of a host of virtual devices, of some types only.
 type ears struct {
 	host  *virtual.Host
 	types []bonjour.Type
@@ -34,7 +34,7 @@ const (
 	wifi  = bonjour.Mobdev2
 )
 
-// heard returns a device of which the types alone are heard.
+// heard returns a device that advertises the given types only.
 func heard(
 	t *testing.T, profile string, o device.Options, types ...bonjour.Type,
 ) (*device.Device, *virtual.Machine) {
@@ -83,8 +83,8 @@ const (
 	atNeed  = "a tunnel is made when first needed"
 )
 
-// TestWays is which route is for what, on each iOS and with each network: as it
-// is planned, and as it is when the tunnel stands.
+// TestWays checks which route is used for what, on each version of iOS and with each
+// network, before and after the tunnel is made.
 func TestWays(t *testing.T) {
 	for _, c := range []struct {
 		profile  string
