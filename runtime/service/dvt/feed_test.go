@@ -298,8 +298,12 @@ func feedSession(t *testing.T, c feedCase, bad badEvent, log *slog.Logger) *Sess
 		return c.end(ctx, ch)
 	}
 	handler := func(ch *dtx.Channel) dtx.Handler {
-		return dtx.HandlerFunc(func(_ context.Context, in *dtx.Incoming) (any, error) {
+		return dtx.HandlerFunc(func(ctx context.Context, in *dtx.Incoming) (any, error) {
 			if in.Selector == c.trigger {
+				// The answer comes first. The end of the channel would make the call fail.
+				if err := in.Reply(ctx, int64(fedPID)); err != nil {
+					return nil, err
+				}
 				ch.Go(func(ctx context.Context) {
 					if err := events(ctx, ch); err != nil {
 						t.Errorf("device: %v", err)
