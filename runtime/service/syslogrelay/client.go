@@ -66,7 +66,8 @@ func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 		if c.err != nil {
 			return nil, errs.New("next", "", c.err)
 		}
-		if len(c.buf)-c.start > MaxRecord {
+		// The last byte may be the first byte of an end marker.
+		if len(c.buf)-c.start > MaxRecord+1 {
 			c.skipRecord()
 			continue
 		}
@@ -110,6 +111,10 @@ func (c *Client) cut() []byte {
 	}
 	for len(r) > 0 && r[0] == 0 {
 		r = r[1:] // NULs between records, which some firmware sends to keep the connection active
+	}
+	if len(r) > MaxRecord {
+		c.bad.Add(nil, "record passed over")
+		return r[:0]
 	}
 	return r
 }

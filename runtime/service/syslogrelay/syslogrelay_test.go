@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -293,6 +294,42 @@ func TestEnds(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
 		}
 		cl.Close()
+	}
+}
+
+// TestLongestRecord checks that it does not depend on the pieces in which a record
+// arrives whether it is too long.
+func TestLongestRecord(t *testing.T) {
+	t.Parallel()
+	for length, want := range map[int]string{MaxRecord: "end", MaxRecord + 1: "end: 1 too long"} {
+		all := strings.Repeat("x", length) + "\n\x00end\n\x00"
+		for _, split := range []int{
+			0, 1, MaxRecord - 1, MaxRecord, MaxRecord + 1, MaxRecord + 2, MaxRecord + 3,
+		} {
+			near, far := net.Pipe()
+			cl := New(near)
+			go func() {
+				defer far.Close()
+				_, _ = io.WriteString(far, all[:split])
+				_, _ = io.WriteString(far, all[split:])
+			}()
+			var last string
+			var err error
+			for err == nil {
+				var r []byte
+				r, err = cl.NextRecord(t.Context())
+				if err == nil {
+					last = string(r)
+				}
+			}
+			if n := cl.Malformed(); n > 0 {
+				last += fmt.Sprintf(": %d too long", n)
+			}
+			if last != want {
+				t.Errorf("length %d, split at %d: %q, want %q", length, split, last, want)
+			}
+			cl.Close()
+		}
 	}
 }
 
