@@ -251,10 +251,10 @@ func (p *Pump) line(limit int64) (line []byte, ok bool, err error) {
 		return nil, false, io.EOF
 	default:
 		p.scanned = len(p.buf)
-		if int64(len(p.buf)) > limit {
+		if int64(len(bytes.TrimSuffix(p.buf, []byte("\r")))) > limit {
 			return nil, false, errLong
 		}
-		p.need = limit
+		p.need = limit + 1 // the last byte may belong to the end of the line
 		token(p.room)
 		return nil, false, nil
 	}
