@@ -185,7 +185,9 @@ ok, e = try(http.download, url .. "/json", f, { sha256 = ("0"):rep(64) })
 print(e.code)
 ok, e = try(http.download, url .. "/json", f, { progress = function() error("own", 0) end })
 print(e)
-print(fs.read(f), #fs.list(dir))`, "status\t404\nchecksum\nown\nold\t1\n"},
+ok, e = try(http.download, url .. "/status/404", f, { resume = true })
+print(e.code)
+print(fs.read(f), #fs.list(dir))`, "status\t404\nchecksum\nown\nstatus\nold\t1\n"},
 }
 
 func TestHTTPRequests(t *testing.T) {

@@ -281,7 +281,7 @@ func (d *download) finish(sum string) error {
 }
 
 // drop closes the file and the connection. It removes the file unless the download is complete or
-// can be resumed.
+// can be resumed. Nothing can be resumed if the file is empty.
 func (d *download) drop() {
 	if d.cancel != nil {
 		d.cancel()
@@ -291,7 +291,7 @@ func (d *download) drop() {
 		return
 	}
 	_ = d.file.Close()
-	if !d.resume {
+	if !d.resume || d.done == 0 {
 		_ = os.Remove(d.file.Name())
 	}
 }
