@@ -24,7 +24,7 @@ func Store(ctx context.Context, path string, write func(io.Writer) (int64, error
 	}
 	var n int64
 	err := savefile.File(path, savefile.Options{}, func(f *os.File) (err error) {
-		n, err = write(f)
+		n, err = write(savefile.Writer(f))
 		return err
 	})
 	return n, err

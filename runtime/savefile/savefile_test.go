@@ -1,7 +1,9 @@
 package savefile
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -242,4 +244,45 @@ func FuzzNames(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWriter checks that a file of several parts is whole, and that an error of the file
+// is returned.
+func TestWriter(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	piece := make([]byte, early/2+1)
+	for i := range piece {
+		piece[i] = byte(i % 251)
+	}
+	const pieces = 5
+	var closed io.Writer
+	err := File(path, Options{}, func(f *os.File) error {
+		w := Writer(f)
+		for range pieces {
+			n, err := w.Write(piece)
+			if err != nil {
+				return err
+			}
+			if n != len(piece) {
+				return io.ErrShortWrite
+			}
+		}
+		closed = w
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, bytes.Repeat(piece, pieces)) {
+		t.Errorf("the file has %d bytes that differ from the %d that were written",
+			len(got), pieces*len(piece))
+	}
+	if _, err := closed.Write(piece); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Write after the end: %v, want %v", err, os.ErrClosed)
+	}
 }

@@ -220,7 +220,7 @@ func (p *treePull) file(ctx context.Context, i item, t Transfer) error {
 	began := false
 	err = savefile.In(p.root, filepath.FromSlash(i.local), o, func(w *os.File) error {
 		began = true
-		n, err = f.pull(ctx, w, size, t)
+		n, err = f.pull(ctx, savefile.Writer(w), size, t)
 		return err
 	})
 	if !began {
