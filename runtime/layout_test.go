@@ -186,8 +186,10 @@ var owners = map[string][]string{
 	"golang.org/x/net/http":    {"stdlib/http"},
 	"golang.org/x/net/netutil": {"stdlib/http"},
 	"golang.org/x/text":        {"runtime/savefile"},
-	"golang.org/x/sys":         {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
-	"go.yaml.in/yaml/v3":       {"stdlib/yaml"},
+	"golang.org/x/sys": {
+		"runtime/tunnel", "runtime/savefile", "stdlib/exec", "stdlib/lua51",
+	},
+	"go.yaml.in/yaml/v3": {"stdlib/yaml"},
 }
 
 func matches(pattern, folder string) bool {
