@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -21,24 +19,23 @@ func TestHostIdentity(t *testing.T) {
 	t.Parallel()
 	s := serveShelf(t, "--profile", "ios27", "--trusted", "127.0.0.1")
 	at := s.rsd[s.udids[0]]
-	config := filepath.Join(t.TempDir(), "config")
+	home := t.TempDir()
 	open := func() string {
 		t.Helper()
 		p := newProgram(t, "--rsd", at[0], at[1], "-e",
 			`print(#device():tunnel():services() > 10, #device().files:list("/") > 0)`)
-		p.environment["XDG_CONFIG_HOME"] = config
+		for _, name := range []string{"XDG_CONFIG_HOME", "HOME", "APPDATA"} {
+			p.environment[name] = home
+		}
 		out, _ := p.check(t, 0)
 		if out != "true\ttrue\n" {
 			t.Errorf("a script says %q", out)
 		}
-		stored, err := os.ReadFile(filepath.Join(config, "imdlua", hostFile))
+		stored, err := os.ReadFile((&cli{app: p.app}).stateFile(hostFile))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(stored)
-	}
-	if runtime.GOOS != "linux" {
-		t.Skip("the folder of the configuration has another name")
 	}
 	first := open()
 	if _, err := xpc.ParseUUID(strings.TrimSpace(first)); err != nil {

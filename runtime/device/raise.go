@@ -195,7 +195,7 @@ func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunne
 	var list *rsd.Client
 	if err == nil {
 		list, err = d.finder.dialList(ctx, t.dial, t.RSDPort,
-			rsd.Options{EscrowBag: escrow, Heartbeat: askAlive})
+			rsd.Options{EscrowBag: escrow, Heartbeat: askAlive, Patience: rsd.UsualPatience})
 	}
 	if err != nil {
 		t.lose(err)

@@ -51,7 +51,7 @@ func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, 
 		}
 		return remotepair.NewStream(c), nil
 	}
-	list, err := f.dialList(ctx, r.dial, r.port, rsd.Options{})
+	list, err := f.dialList(ctx, r.dial, r.port, rsd.Options{Patience: rsd.UsualPatience})
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,11 @@ type Options struct {
 	// programs of a computer should have the same one; see HostIdentity. The zero value
 	// means a random one for this Client.
 	Host xpc.UUID
+	// Patience is how long a reading of the list is tried again if the device ends the
+	// connection before it has sent the list; 0 means that it is not tried again. It is
+	// for devices that are known; see UsualPatience. They end a connection when another
+	// host connects at the same moment, and some do it just after a tunnel has begun.
+	Patience time.Duration
 	// Heartbeat is the interval at which the device is asked whether it is still there.
 	// 0 means never, which is what hosts other than Apple's do. A device that has
 	// answered once and then does not answer within another Heartbeat is lost.
@@ -102,15 +107,14 @@ func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, 
 }
 
 // connect opens a session. If the device ends the connection before it has sent the
-// list, connect tries again at growing intervals. Devices with one connection for each
-// list do so when another host connects at the same moment, and some do it just after a
-// tunnel has begun.
+// list, connect tries again at growing intervals, as long as Options.Patience says.
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	begun := time.Now()
 	for pause := firstPause; ; pause *= 2 {
 		s, reached, err := c.attempt(ctx)
-		again := reached && ended(err) && pause <= longestPause
+		again := reached && ended(err) && time.Since(begun)+pause <= c.opts.Patience
 		if !again || link.Sleep(ctx, pause) != nil {
 			return s, err
 		}

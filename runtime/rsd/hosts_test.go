@@ -214,7 +214,7 @@ func TestCutOff(t *testing.T) {
 				return d.Serve(ctx, nc)
 			}))
 			begun := time.Now()
-			list, err := Dial(t.Context(), m.dial, listPort, Options{})
+			list, err := Dial(t.Context(), m.dial, listPort, Options{Patience: UsualPatience})
 			if (err == nil) != (c.want == nil) {
 				t.Fatalf("Dial with %d connections cut = %v, want %v", c.cuts, err, c.want)
 			}
@@ -239,7 +239,7 @@ func TestRefusedAtOnce(t *testing.T) {
 	_, err := Dial(t.Context(), func(context.Context, uint16) (net.Conn, error) {
 		n++
 		return nil, io.EOF
-	}, listPort, Options{})
+	}, listPort, Options{Patience: UsualPatience})
 	if !errors.Is(err, io.EOF) {
 		t.Errorf("Dial = %v, want the error of dialing", err)
 	}

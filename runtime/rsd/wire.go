@@ -51,6 +51,9 @@ import (
 // interface.
 const Port = 58783
 
+// UsualPatience is the Options.Patience for a device that is known.
+const UsualPatience = 2 * time.Second
+
 // shimSuffix ends the names of lockdown's services.
 const shimSuffix = ".shim.remote"
 
@@ -96,10 +99,9 @@ const (
 	handshakeTimeout = 30 * time.Second
 	checkinTimeout   = 30 * time.Second
 
-	// firstPause and longestPause bound the pauses between attempts to read a list
-	// whose connections the device ends.
-	firstPause   = 100 * time.Millisecond
-	longestPause = 800 * time.Millisecond
+	// firstPause is the first pause before a list is read again whose connection the
+	// device has ended. Each pause is twice as long as the one before.
+	firstPause = 100 * time.Millisecond
 	// maxRereads is how often the list is read again for a service that refuses
 	// connections.
 	maxRereads = 2

@@ -65,7 +65,7 @@ func aliasOf(udid string, n int) netip.Addr {
 // openFront reads the device's list and listens on its ports.
 func (e *exposure) openFront(ctx context.Context) error {
 	services, err := rsd.Dial(ctx, e.Dial, e.RSDPort,
-		rsd.Options{Host: e.Host, Logger: e.run.Logger})
+		rsd.Options{Host: e.Host, Patience: rsd.UsualPatience, Logger: e.run.Logger})
 	if err != nil {
 		return err
 	}
