@@ -57,7 +57,7 @@ const (
 	// portsOfBoot the number of ports that a boot may use.
 	portSpread, portsOfBoot = 8192, 256
 	// portMoves is how often the ports in a tunnel may change until they are used again.
-	portMoves = (1<<16 - rsd.FirstPort - portSpread) / portsOfBoot - 2
+	portMoves = (1<<16-rsd.FirstPort-portSpread)/portsOfBoot - 2
 )
 
 // inside is what hosts find in a tunnel: the list of services, and the services, whose
@@ -165,14 +165,14 @@ func (s *shownList) bind() error {
 	ports, waiting := map[string]uint16{}, map[string]net.Listener{}
 	var open []net.Listener
 	var err error
-	for _, service := range rsd.Table(s.on.m.phone, all) {
+	for _, one := range rsd.Table(s.on.m.phone, all) {
 		var tcp net.Listener
 		tcp, err = s.on.bind(0, true)
 		if err != nil {
 			break
 		}
 		open = append(open, tcp)
-		waiting[service.Name], ports[service.Name] = tcp, portOf(tcp)
+		waiting[one.Name], ports[one.Name] = tcp, portOf(tcp)
 	}
 	s.on.unlisten(s.open)
 	if err != nil {
