@@ -37,6 +37,7 @@ end`
 			"usb\tremoted\ttunnel\ttrue\t1\tremote pairing, QUIC\n",
 		"ios17": overProxy,
 		"ios26": overProxy,
+		"ios27": overProxy,
 	} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
@@ -143,6 +144,23 @@ false	no_device
 false	no_device
 false	disconnected	true
 `
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestVirtualLists starts devices with each rule for the hosts of a list of services.
+func TestVirtualLists(t *testing.T) {
+	t.Parallel()
+	got := run(t, `local virtual = require "imd.virtual"
+for _, lists in ipairs{ "version", "single", "many" } do
+  local phone = virtual.start{ lists = lists }
+  local at = phone:show{ trusted = true }
+  local dev = device.rsd(at.address, at.trusted_port)
+  print(lists, dev:tunnel().generation, #dev.files:list("/") > 0)
+end
+print(select(2, try(virtual.start, { lists = "both" })).code)`)
+	want := "version\t1\ttrue\nsingle\t1\ttrue\nmany\t1\ttrue\nargument\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

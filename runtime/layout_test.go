@@ -129,7 +129,10 @@ var rules = []rule{
 	{"runtime/tunneld", []string{"runtime/rsd", "runtime/link"}},
 	{
 		"runtime/rsd",
-		[]string{"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/codec/..."},
+		[]string{
+			"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/savefile",
+			"runtime/codec/...",
+		},
 	},
 	{"runtime/link", []string{"runtime/codec/plist"}},
 	{"runtime/link/linktest", []string{"runtime/link"}},

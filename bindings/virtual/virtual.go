@@ -41,7 +41,9 @@ func Module(env *Env, devices *binding.Registry) *api.Module {
 		Funcs: []*api.Func{
 			api.Function("start", "Makes one more virtual device and plugs it in. It lives until "+
 				"the script ends or it is closed. With image=false each restart unmounts the "+
-				"developer image again.",
+				"developer image again. With lists=\"single\", which iOS 27.2 and later are by "+
+				"themselves, a device keeps one connection to the list of services in a "+
+				"tunnel, and closes the ports of the services when another computer reads it.",
 				"opts?", m.start,
 				api.ParamDoc("opts", "what kind of device"),
 				api.Checks(host.AccessHost),
@@ -88,7 +90,9 @@ func (d *Device) Close() error {
 }
 
 type startOptions struct {
-	Profile string `lua:"profile" doc:"kind" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26"`
+	Profile string `lua:"profile" doc:"kind" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26|ios27"`
+
+	Lists string `lua:"lists" doc:"several hosts at one list of services" default:"version" enum:"version|single|many"`
 
 	Trust string `lua:"trust" doc:"accept, deny, never, ask: the Trust dialog" default:"accept"`
 
@@ -113,6 +117,7 @@ func (m *module) start(c *api.Call, o startOptions) (api.Opened[*Device], error)
 	if !ok {
 		return none, c.ArgError(1, "unknown trust %q (known: accept, deny, never, ask)", o.Trust)
 	}
+	lists, _ := virtual.ParseListRule(o.Lists) // the declaration allows known rules only
 	policy := trust.Policy{Mode: mode}
 	if o.After > 0 {
 		policy = trust.Policy{Mode: trust.After, After: o.After}
@@ -127,7 +132,7 @@ func (m *module) start(c *api.Call, o startOptions) (api.Opened[*Device], error)
 			Profile: o.Profile, Name: o.Name, LogRate: o.LogRate, Trust: policy,
 			NoImage: !o.Image, NoDeveloperMode: !o.Mode,
 		},
-		Echo: o.Echo, Boot: o.Boot,
+		Echo: o.Echo, Boot: o.Boot, Lists: lists,
 	}
 	return api.Open(c, func(context.Context) (*Device, error) {
 		return m.plugIn(c, options, o.Wifi)

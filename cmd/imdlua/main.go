@@ -29,6 +29,8 @@ type app struct {
 	memoryLimit func() uint64          // bytes that the process may use; 0 or nil means no limit
 	executable  func() (string, error) // this program's file
 	hostName    func() (string, error) // name of this computer, which devices show
+
+	remoted func(context.Context) ([]byte, error) // state of macOS' remoted; nil elsewhere
 }
 
 func main() {
@@ -52,6 +54,7 @@ func main() {
 		memoryLimit: func() uint64 { return hardLimit(os.LookupEnv) },
 		executable:  os.Executable,
 		hostName:    os.Hostname,
+		remoted:     remotectl(),
 	}
 	if a.stdinTTY {
 		// kill restores the terminal, which would be unusable in raw mode.

@@ -176,7 +176,7 @@ func TestDevicesNetwork(t *testing.T) {
 	t.Parallel()
 	for profile, routes := range map[string][]string{
 		"ios16": {"usbmux"}, "ios17.2": {"usbmux", "remoted"}, "ios17": {"usbmux", "remoted"},
-		"ios26": {"usbmux", "remoted"},
+		"ios26": {"usbmux", "remoted"}, "ios27": {"usbmux", "remoted"},
 	} {
 		out, _ := newProgram(t, "--virtual="+profile, "devices", "--network", "--json").check(t, 0)
 		var list []deviceJSON

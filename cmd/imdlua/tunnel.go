@@ -199,6 +199,6 @@ func sharedTunnel(udid string, t *device.Tunnel) tunneld.Tunnel {
 	}
 	return tunneld.Tunnel{
 		UDID: udid, Address: t.Address, RSDPort: t.RSDPort, Interface: label,
-		Dial: t.Dial, Done: t.Done(),
+		Dial: t.Dial, Done: t.Done(), Host: t.Host,
 	}
 }

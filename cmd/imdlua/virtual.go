@@ -26,7 +26,7 @@ const maxDevices = 10000
 type virtualFlags struct {
 	count         int
 	profile, name string
-	trust         string
+	trust, lists  string
 	logRate       float64
 	echo          uint16
 	noImage       bool
@@ -64,6 +64,8 @@ func (f *virtualFlags) register(flags *pflag.FlagSet) {
 		"device name; if there are several devices, a number is added to the others")
 	flags.StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: "+
 		"accept, deny, never, or accept after this number of `seconds`")
+	flags.StringVar(&f.lists, "lists", "version", "several hosts at one list of services: "+
+		"many, single (one connection, and one identity), or as the version of iOS has it")
 	flags.Float64Var(&f.logRate, "log-rate", 20,
 		"log lines per second and device while a client reads them; 0 for none")
 	flags.StringVar(&f.network, "network", "",
@@ -101,6 +103,11 @@ func (f *virtualFlags) options() (virtual.Options, error) {
 		after := time.Duration(n * float64(time.Second))
 		o.Phone.Trust = trust.Policy{Mode: trust.After, After: after}
 	}
+	lists, ok := virtual.ParseListRule(f.lists)
+	if !ok {
+		return o, usageError("--lists is version, single or many, not %q", f.lists)
+	}
+	o.Lists = lists
 	known := false
 	for _, p := range identity.Profiles() {
 		known = known || p == f.profile

@@ -48,6 +48,7 @@ func (c *cli) finder() (*device.Finder, error) {
 	o.HostName, _ = c.hostName()
 	o.Direct = c.direct()
 	if o.Direct != nil {
+		o.Host = c.hostIdentity
 		w.finder = device.NewFinder(o)
 		return w.finder, nil
 	}
@@ -73,7 +74,7 @@ func (c *cli) finder() (*device.Finder, error) {
 			return nil, usageError("%v", err)
 		}
 		o.Muxers = append(o.Muxers, m)
-		o.Stores, o.RemoteStores = c.stores(), c.remoteStores()
+		o.Stores, o.RemoteStores, o.Host = c.stores(), c.remoteStores(), c.hostIdentity
 		if o.Browser == nil {
 			o.Browser = &bonjour.MDNS{Logger: c.logger()}
 		}

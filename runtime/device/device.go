@@ -15,7 +15,8 @@
 // Package route plans which route serves what. In this package, find.go, network.go and
 // search.go find devices, route.go describes the routes to a device, device.go opens
 // services, session.go keeps the lockdown session, raise.go and remote.go make tunnels,
-// tunnel.go keeps them, and report.go reports which routes are used and why.
+// tunnel.go keeps them, list.go reads their lists of services and notices their ends, and
+// report.go reports which routes are used and why.
 package device
 
 import (

@@ -17,6 +17,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/usbmux"
@@ -41,6 +42,11 @@ type Options struct {
 	// of this host and gets the new records. If there is none, records are kept in
 	// memory.
 	RemoteStores []RemoteStore
+
+	// Host returns the identity of this computer for lists of services; see
+	// rsd.Options.Host. It is called when it is first needed. If it is nil or fails, the
+	// Finder uses a random one, which devices since iOS 27.2 take for another host.
+	Host func(context.Context) (xpc.UUID, error)
 
 	NoAutoPair bool   // do not pair when a session or a tunnel needs it
 	Label      string // program name told to devices; "" = "imdlua"
@@ -75,6 +81,9 @@ type Finder struct {
 	keysTurn chan struct{} // held while keys are generated
 	keys     *pair.Keys
 	quicKey  *rsa.PrivateKey // of QUIC tunnels
+
+	hostTurn chan struct{} // held while the identity is read
+	hostID   xpc.UUID      // for lists of services; zero until it is needed
 }
 
 // NewFinder returns a Finder.
@@ -86,11 +95,11 @@ func NewFinder(o Options) *Finder {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if len(o.RemoteStores) == 0 {
-		o.RemoteStores = []RemoteStore{&memoryStore{}}
+		o.RemoteStores = []RemoteStore{&memoryStore{rand: o.Rand}}
 	}
 	f := &Finder{
 		opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{},
-		keysTurn: make(chan struct{}, 1),
+		keysTurn: make(chan struct{}, 1), hostTurn: make(chan struct{}, 1),
 	}
 	if o.Browser != nil {
 		f.browsers = []bonjour.Browser{o.Browser}

@@ -137,8 +137,11 @@ func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
 // device's name, so askRSD asks lockdown for it, over whichever service of lockdown is
 // listed.
 func (f *Finder) askRSD(ctx context.Context, route Route) (Info, error) {
-	list, err := rsd.Dial(ctx, route.dial, route.port,
-		rsd.Options{Label: f.opts.Label, Rand: f.opts.Rand, Logger: f.opts.Logger})
+	var o rsd.Options
+	if route.Via == ViaRSD {
+		o.Patience = rsd.UsualPatience // for an address that the user gave
+	}
+	list, err := f.dialList(ctx, route.dial, route.port, o)
 	if err != nil {
 		return Info{}, err
 	}

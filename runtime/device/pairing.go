@@ -140,7 +140,8 @@ func (d *Device) newRecord(ctx context.Context, c *lockdown.Client) (*pair.Recor
 		return nil, err
 	}
 	return pair.WithKeys(keys, pair.Params{
-		DevicePublicKey: pem, WiFiAddress: address, HostID: pair.NewUUID(), SystemBUID: buid,
+		DevicePublicKey: pem, WiFiAddress: address, HostID: link.UUIDText(d.Rand()),
+		SystemBUID: buid,
 	})
 }
 

@@ -191,15 +191,17 @@ func (d *Device) over(
 // withList reads the list of services of a tunnel, or closes the tunnel. escrow is nil
 // if the list may belong to anybody.
 func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunnel, error) {
-	list, err := rsd.Dial(ctx, t.dial, t.RSDPort, rsd.Options{
-		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive,
-		Rand: d.Rand(), Logger: d.finder.opts.Logger,
-	})
+	host, err := d.finder.host(ctx)
+	var list *rsd.Client
+	if err == nil {
+		list, err = d.finder.dialList(ctx, t.dial, t.RSDPort,
+			rsd.Options{EscrowBag: escrow, Heartbeat: askAlive, Patience: rsd.UsualPatience})
+	}
 	if err != nil {
 		t.lose(err)
 		return nil, err
 	}
-	t.list = list
+	t.list, t.Host = list, host
 	return t, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -50,8 +51,7 @@ func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, 
 		}
 		return remotepair.NewStream(c), nil
 	}
-	list, err := rsd.Dial(ctx, r.dial, r.port,
-		rsd.Options{Label: f.opts.Label, Rand: f.opts.Rand, Logger: f.opts.Logger})
+	list, err := f.dialList(ctx, r.dial, r.port, rsd.Options{Patience: rsd.UsualPatience})
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +247,8 @@ func (f *Finder) remoteRecords(ctx context.Context, udid string) ([]*remotepair.
 
 // memoryStore is the RemoteStore of a program that does not store files.
 type memoryStore struct {
+	rand io.Reader // of the Finder
+
 	mu       sync.Mutex
 	identity *remotepair.Identity
 	records  map[string]*remotepair.Record
@@ -256,7 +258,7 @@ func (m *memoryStore) Identity(_ context.Context, hostName string) (*remotepair.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.identity == nil {
-		m.identity = remotepair.NewIdentity(hostName, nil)
+		m.identity = remotepair.NewIdentity(hostName, m.rand)
 	}
 	return m.identity, nil
 }

@@ -6,11 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/device/route"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/tunnel"
@@ -24,8 +23,8 @@ const (
 	// probeTime is how long a tunnel that seems to be broken has to answer.
 	probeTime = 3 * time.Second
 	// firstPause and longestPause bound the pause between two attempts to make a tunnel
-	// again. Each pause is twice as long as the one before. Plugging the device in ends
-	// a pause.
+	// or to read a list again. Each pause is twice as long as the one before. Plugging
+	// the device in ends the pause before a tunnel.
 	firstPause, longestPause = 250 * time.Millisecond, 30 * time.Second
 )
 
@@ -62,6 +61,8 @@ type Tunnel struct {
 	MTU int
 	// Interface is the network interface of a Kernel tunnel, or "".
 	Interface string
+	// Host is the identity of this computer in the tunnel; see Options.Host.
+	Host xpc.UUID
 	// Took is the time until the list of services was read.
 	Took time.Duration
 
@@ -128,94 +129,11 @@ func (t *Tunnel) close() {
 	t.work.Wait()
 }
 
-// errBooted is the reason for the end of a tunnel whose device has restarted so quickly
-// that its route did not break. Nothing in the tunnel is valid after that.
-var errBooted = errors.New("the device has restarted")
-
-// watch notices the end of the tunnel. If RSD closes its connection, the list is read
-// again. The tunnel is lost only if the device does not answer this, or has restarted.
-func (t *Tunnel) watch() {
-	boot := t.boot()
-	var under <-chan struct{}
-	if t.under != nil {
-		under = t.under.Done()
-	}
-	tick := time.NewTicker(askAlive)
-	defer tick.Stop()
-	for {
-		list := t.list.Done()
-		select {
-		case <-t.done:
-			return
-		case <-under:
-			t.lose(t.under.Err())
-			return
-		case <-tick.C:
-			if err := t.ping(); err != nil {
-				t.lose(err)
-				return
-			}
-			continue
-		case <-list:
-			if list != t.list.Done() {
-				continue // the list was read again
-			}
-		}
-		err := t.probe(context.Background())
-		if err == nil && t.boot() != boot {
-			err = errBooted
-		}
-		if err != nil {
-			t.lose(err)
-			return
-		}
-	}
-}
-
-// ping checks that the device is at the other end of a tunnel, because a carrier such
-// as Wi-Fi may fail silently. It sends two packets, since one may get lost. It does not
-// check tunnels of other programs.
-func (t *Tunnel) ping() (err error) {
-	for range 2 {
-		if t.under == nil {
-			return nil
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-		err = t.under.Probe(ctx)
-		cancel()
-		if err == nil || !t.alive() {
-			return nil
-		}
-	}
-	return err
-}
-
-// boot returns the identifier of the boot in which the list was read, or "" if the list
-// has none.
-func (t *Tunnel) boot() string { return t.list.Peer().Properties.BootSession() }
-
-// probe reads the list again. It ends with the tunnel.
-func (t *Tunnel) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
-	over := make(chan struct{})
-	defer close(over)
-	go func() {
-		select {
-		case <-t.done:
-			cancel()
-		case <-over:
-		}
-	}()
-	return t.list.Refresh(ctx)
-}
-
-// open connects to a service. If the service is not listed or refuses the connection,
-// open reads the list again and retries once, because services come and go with a
-// developer image.
+// open connects to a service. If the service is not listed, open reads the list again and
+// retries once, because services come and go with a developer image.
 func (t *Tunnel) open(ctx context.Context, n service.Name) (net.Conn, error) {
 	c, err := t.list.Open(ctx, n)
-	if errors.Is(err, rsd.ErrNotListed) || link.Is(err, syscall.ECONNREFUSED) {
+	if errors.Is(err, rsd.ErrNotListed) {
 		if err := t.list.Refresh(ctx); err != nil {
 			return nil, t.why(err)
 		}
@@ -360,8 +278,11 @@ func (d *Device) dead(ctx context.Context, t *Tunnel, err error) bool {
 	if !t.alive() {
 		return true
 	}
-	if t.probe(ctx) == nil {
+	if t.answers(ctx) {
 		return false
+	}
+	if t.alive() && ctx.Err() != nil {
+		return false // it is not known whether the device would have answered
 	}
 	t.close()
 	return true

@@ -274,7 +274,7 @@ func TestOtherDevice(t *testing.T) {
 func TestWireVersions(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[string]int64{
-		"ios17.2": 19, "ios17": 19, "ios18": 24, "ios26": 24,
+		"ios17.2": 19, "ios17": 19, "ios18": 24, "ios26": 24, "ios27": 26,
 	} {
 		p := phonetest.New(t, phone.Options{Profile: profile})
 		if got := (&Device{

@@ -2,11 +2,14 @@ package rsd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -27,6 +30,16 @@ type Options struct {
 	// EscrowBag is sent in the check-in of a service that requires it. For remote
 	// pairing it is the host's unlock key.
 	EscrowBag []byte
+	// Host is the identity of this computer in handshakes. Devices with iOS 27.2 close
+	// the ports of their services when the identity of the host changes, so all
+	// programs of a computer should have the same one; see HostIdentity. The zero value
+	// means a random one for this Client.
+	Host xpc.UUID
+	// Patience is how long a reading of the list is tried again if the device ends the
+	// connection before it has sent the list; 0 means that it is not tried again. It is
+	// for devices that are known; see UsualPatience. They end a connection when another
+	// host connects at the same moment, and some do it just after a tunnel has begun.
+	Patience time.Duration
 	// Heartbeat is the interval at which the device is asked whether it is still there.
 	// 0 means never, which is what hosts other than Apple's do. A device that has
 	// answered once and then does not answer within another Heartbeat is lost.
@@ -47,20 +60,22 @@ type Client struct {
 	opts Options
 	log  *slog.Logger
 
+	turn chan struct{} // has a token; taken while the list is read again
+
 	mu     sync.Mutex
 	list   *session
-	asked  uint64 // number of requests for the list so far
+	begun  uint64 // number of readings of the list that have begun
+	read   uint64 // the newest one of them that has succeeded
 	closed bool
 }
 
 // session is one connection to the list.
 type session struct {
-	number uint64 // the session with the highest number has the newest list
-	conn   *remotexpc.Conn
-	peer   *Peer
-	stop   context.CancelFunc
-	done   chan struct{} // closed when the device is gone or the session is closed
-	wg     sync.WaitGroup
+	conn *remotexpc.Conn
+	peer atomic.Pointer[Peer]
+	stop context.CancelFunc
+	done chan struct{} // closed when the device is gone or the session is closed
+	wg   sync.WaitGroup
 
 	mu  sync.Mutex
 	err error // why done was closed
@@ -75,7 +90,14 @@ func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, 
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{dial: dial, port: port, opts: o, log: o.Logger.With("layer", "rsd")}
+	if o.Host == (xpc.UUID{}) {
+		o.Host = link.UUID(o.Rand)
+	}
+	c := &Client{
+		dial: dial, port: port, opts: o, log: o.Logger.With("layer", "rsd"),
+		turn: make(chan struct{}, 1),
+	}
+	c.turn <- struct{}{}
 	s, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -84,34 +106,61 @@ func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, 
 	return c, nil
 }
 
-// connect opens a session.
+// connect opens a session. If the device ends the connection before it has sent the
+// list, connect tries again at growing intervals, as long as Options.Patience says.
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	begun := time.Now()
+	for pause := firstPause; ; pause *= 2 {
+		s, reached, err := c.attempt(ctx)
+		again := reached && ended(err) && time.Since(begun)+pause <= c.opts.Patience
+		if !again || link.Sleep(ctx, pause) != nil {
+			return s, err
+		}
+		c.log.Debug("list was cut off", "error", err)
+	}
+}
+
+// ended reports whether the device has ended a connection without a reason of its own.
+func ended(err error) bool {
+	for _, end := range []error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, remotexpc.ErrReset, remotexpc.ErrGoAway,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return link.Disconnected(err)
+}
+
+// attempt opens a session. reached reports whether a connection could be made.
+func (c *Client) attempt(ctx context.Context) (s *session, reached bool, err error) {
 	nc, err := c.dial(ctx, c.port)
 	if err != nil {
-		return nil, &Error{Op: "dial", Err: err}
+		return nil, false, &Error{Op: "dial", Err: err}
 	}
 	conn, err := remotexpc.Connect(ctx, nc, remotexpc.Options{
 		MaxMessage: maxList, Buffer: maxList, Logger: c.opts.Logger,
 	})
 	if err != nil {
-		return nil, &Error{Op: "dial", Err: err}
+		return nil, true, &Error{Op: "dial", Err: err}
 	}
-	peer, err := shake(ctx, conn, link.UUID(c.opts.Rand))
+	peer, err := shake(ctx, conn, c.opts.Host)
 	if err != nil {
 		_ = conn.Close()
-		return nil, &Error{Op: "handshake", Err: err}
+		return nil, true, &Error{Op: "handshake", Err: err}
 	}
 	c.log.Debug("list", "udid", peer.Properties.UDID(), "services", len(peer.Services), "protocol",
 		peer.ProtocolVersion)
 	inner, stop := context.WithCancel(context.Background())
-	s := &session{conn: conn, peer: peer, stop: stop, done: make(chan struct{})}
+	s = &session{conn: conn, stop: stop, done: make(chan struct{})}
+	s.peer.Store(peer)
 	s.wg.Go(func() { s.watch(inner) })
 	if c.opts.Heartbeat > 0 {
 		s.wg.Go(func() { s.beat(inner, c.opts.Heartbeat) })
 	}
-	return s, nil
+	return s, true, nil
 }
 
 // shake sends the handshake of the host and reads that of the device, which the device
@@ -133,17 +182,27 @@ func shake(ctx context.Context, conn *remotexpc.Conn, id xpc.UUID) (*Peer, error
 	}
 }
 
-// watch notices that the device has closed the connection. It ignores the messages that
-// arrive.
+// watch notices that the device has closed the connection, and keeps the list that the
+// device sends again after its ports have changed. It ignores all other messages.
 func (s *session) watch(ctx context.Context) {
 	for {
-		_, err := s.conn.Receive(ctx)
+		m, err := s.conn.Receive(ctx)
 		if e := s.conn.Err(); e != nil {
 			s.lose(e)
 			return
 		}
-		if err != nil && ctx.Err() != nil {
-			return
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		if t, _ := m.Body.String(keyMessageType); t != typeHandshake {
+			continue
+		}
+		peer, err := decodePeer(m.Body)
+		if err == nil {
+			s.peer.Store(peer)
 		}
 	}
 }
@@ -202,7 +261,7 @@ func (c *Client) current() *session {
 }
 
 // Peer returns the last description that the device sent. It must not be changed.
-func (c *Client) Peer() *Peer { return c.current().peer }
+func (c *Client) Peer() *Peer { return c.current().peer.Load() }
 
 // Done returns a channel that is closed when the device has closed the connection of
 // the list, when it does not answer heartbeats any more, or after Close. Connections to
@@ -218,24 +277,43 @@ func (c *Client) Err() error {
 }
 
 // Refresh reads the list again. Services that have been added since, such as those of a
-// developer image, are listed on a new connection only. Afterwards Peer returns the new
-// list or a newer one: of several concurrent calls, the one that began last prevails.
+// developer image, are listed on a new connection only. Only one call reads at a time,
+// because devices do not accept two handshakes at once. A reading that began after
+// several calls serves all of them.
 func (c *Client) Refresh(ctx context.Context) error {
 	c.mu.Lock()
-	c.asked++
-	number := c.asked
+	before := c.begun
 	c.mu.Unlock()
+	select {
+	case <-c.turn:
+		defer func() { c.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return &Error{Op: "dial", Err: context.Cause(ctx)}
+	}
+	c.mu.Lock()
+	closed, served := c.closed, c.read > before
+	if !closed && !served {
+		c.begun++
+	}
+	number := c.begun
+	c.mu.Unlock()
+	if closed {
+		return &Error{Op: "dial", Err: net.ErrClosed}
+	}
+	if served {
+		return nil
+	}
 	s, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
-	s.number = number
 	c.mu.Lock()
-	old, closed := c.list, c.closed
-	if closed || old.number > s.number {
+	old := c.list
+	closed = c.closed
+	if closed {
 		old = s
 	} else {
-		c.list = s
+		c.list, c.read = s, number
 	}
 	c.mu.Unlock()
 	old.close()
@@ -257,8 +335,10 @@ func (c *Client) Close() error {
 
 // Find returns the service with a name, or the one that a lockdown service has in the
 // list: "com.apple.afc" finds "com.apple.afc.shim.remote".
-func (c *Client) Find(name string) (Service, bool) {
-	services := c.Peer().Services
+func (c *Client) Find(name string) (Service, bool) { return c.Peer().find(name) }
+
+func (p *Peer) find(name string) (Service, bool) {
+	services := p.Services
 	if s, ok := services[name]; ok {
 		return s, true
 	}
@@ -266,13 +346,13 @@ func (c *Client) Find(name string) (Service, bool) {
 	return s, ok
 }
 
-// find returns the service that is listed under one of the names of n.
-func (c *Client) find(n service.Name) (Service, error) {
+// named returns the service that is listed under one of the names of n.
+func (p *Peer) named(n service.Name) (Service, error) {
 	for _, name := range []string{n.Remote, n.Lockdown} {
 		if name == "" {
 			continue
 		}
-		if s, ok := c.Find(name); ok {
+		if s, ok := p.find(name); ok {
 			return s, nil
 		}
 	}
@@ -285,15 +365,12 @@ func (c *Client) find(n service.Name) (Service, error) {
 
 // Open connects to a service and performs the check-in if the service requires one. For
 // a service that speaks RemoteXPC, the caller performs its handshake
-// (remotexpc.Connect).
+// (remotexpc.Connect). If the service refuses the connection, its port may have
+// changed, and Open reads the list again.
 func (c *Client) Open(ctx context.Context, n service.Name) (net.Conn, error) {
-	s, err := c.find(n)
+	s, nc, err := c.reach(ctx, n)
 	if err != nil {
 		return nil, err
-	}
-	nc, err := c.dial(ctx, s.Port)
-	if err != nil {
-		return nil, &Error{Op: "open", Service: s.Name, Err: err}
 	}
 	if !n.Checkin && s.Transport() != Checkin {
 		return nc, nil
@@ -308,6 +385,32 @@ func (c *Client) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	}
 	c.log.Debug("checked in", "service", s.Name)
 	return nc, nil
+}
+
+// reach dials a service. If another host has made the device change its ports, the
+// device changes them once more when it gets the handshake of this host. The list may
+// therefore have to be read twice.
+func (c *Client) reach(ctx context.Context, n service.Name) (Service, net.Conn, error) {
+	for attempt := 0; ; attempt++ {
+		peer := c.Peer()
+		s, err := peer.named(n)
+		if err != nil {
+			return s, nil, err
+		}
+		nc, err := c.dial(ctx, s.Port)
+		if err == nil {
+			return s, nc, nil
+		}
+		if attempt == maxRereads || !link.Is(err, syscall.ECONNREFUSED) {
+			return s, nil, &Error{Op: "open", Service: s.Name, Err: err}
+		}
+		if c.Peer() != peer {
+			continue // the device has sent the list again
+		}
+		if err := c.Refresh(ctx); err != nil {
+			return s, nil, err
+		}
+	}
 }
 
 // OpenXPC connects to a service that speaks RemoteXPC and performs its handshake.

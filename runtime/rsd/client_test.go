@@ -589,44 +589,56 @@ func BenchmarkDial(b *testing.B) {
 	}
 }
 
-// TestRefreshOrder delivers the answer to an earlier request last. The newer list must
-// be kept.
-func TestRefreshOrder(t *testing.T) {
+// TestRefreshTogether asks for the list while it is being read. The list must be read
+// once more for all who ask, and never by two connections at once.
+func TestRefreshTogether(t *testing.T) {
 	t.Parallel()
-	var lists atomic.Int32
-	asked, release := make(chan struct{}), make(chan struct{})
-	d := &Device{Phone: newPhone(t, "ios17"), Services: func() []Service {
-		switch lists.Add(1) {
-		case 1:
-			return []Service{{Name: "old", Port: 1}}
-		case 2:
-			close(asked)
-			<-release
-			return []Service{{Name: "old", Port: 1}}
+	synctest.Test(t, func(t *testing.T) {
+		var lists, reading, together atomic.Int32
+		release := make(chan struct{})
+		d := &Device{Phone: newPhone(t, "ios17"), Services: func() []Service {
+			if reading.Add(1) > 1 {
+				together.Add(1)
+			}
+			defer reading.Add(-1)
+			n := lists.Add(1)
+			if n == 2 {
+				<-release
+			}
+			return []Service{{Name: fmt.Sprint("list ", n), Port: 1}}
+		}}
+		m := newMachine(t)
+		m.listen(listPort, d)
+		c := dialClient(t, m, Options{})
+		const callers = 5
+		results := make(chan error, callers+1)
+		go func() { results <- c.Refresh(t.Context()) }()
+		synctest.Wait() // it has begun to read
+		for range callers {
+			go func() { results <- c.Refresh(t.Context()) }()
 		}
-		return []Service{{Name: "new", Port: 2}}
-	}}
-	dial := func(context.Context, uint16) (net.Conn, error) {
-		a, b := linktest.Prompt()
-		go func() { _ = d.Serve(context.Background(), b) }()
-		return a, nil
-	}
-	c, err := Dial(t.Context(), dial, 1, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	late := make(chan error, 1)
-	go func() { late <- c.Refresh(t.Context()) }()
-	<-asked
-	if err := c.Refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	close(release)
-	if err := <-late; err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := c.Find("new"); !ok {
-		t.Error("an older list has replaced a newer one")
-	}
+		synctest.Wait()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := c.Refresh(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Refresh behind another one = %v, want DeadlineExceeded", err)
+		}
+		close(release)
+		for range callers + 1 {
+			if err := <-results; err != nil {
+				t.Errorf("Refresh: %v", err)
+			}
+		}
+		if _, ok := c.Find("list 3"); !ok {
+			t.Errorf("the list is %v, want the third", c.Peer().Services)
+		}
+		if n := lists.Load(); n != 3 {
+			t.Errorf("the list was read %d times, want 3", n)
+		}
+		if n := together.Load(); n != 0 {
+			t.Errorf("the list was read %d times by two connections at once", n)
+		}
+		c.Close()
+		m.close()
+	})
 }

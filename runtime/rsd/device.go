@@ -28,6 +28,9 @@ type Device struct {
 	// Services returns the list and is called for each connection; it must be set.
 	// Table makes a list as long as a real one.
 	Services func() []Service
+	// Hosts has the rules for several hosts. If it is nil, they do not disturb each
+	// other, as before iOS 27.2.
+	Hosts *Hosts
 	// Fault makes the daemon misbehave. It is called before the list is sent and before
 	// each heartbeat is answered, with the type of the message. It may wait. An error
 	// ends the connection.
@@ -95,6 +98,11 @@ func (d *Device) fault(ctx context.Context, op string) error {
 }
 
 func (d *Device) handle(ctx context.Context, c *remotexpc.Conn) error {
+	var v *visit
+	if d.Hosts != nil {
+		ctx, v = d.Hosts.enter(ctx)
+		defer v.leave()
+	}
 	if err := d.fault(ctx, typeHandshake); err != nil {
 		return err
 	}
@@ -109,17 +117,30 @@ func (d *Device) handle(ctx context.Context, c *remotexpc.Conn) error {
 			}
 			return err
 		}
-		t, _ := m.Body.String(keyMessageType)
-		if t != typeHeartbeat || !m.WantsReply() {
-			continue // this includes the host's handshake, which not all hosts send
-		}
-		if err := d.fault(ctx, typeHeartbeat); err != nil {
-			return err
-		}
-		if err := c.Reply(ctx, m, m.Body); err != nil {
+		if err := d.answer(ctx, c, v, m); err != nil {
 			return err
 		}
 	}
+}
+
+// answer handles a message of a host. v is nil if there are no rules for several hosts.
+func (d *Device) answer(
+	ctx context.Context, c *remotexpc.Conn, v *visit, m *remotexpc.Message,
+) error {
+	t, _ := m.Body.String(keyMessageType)
+	switch {
+	case t == typeHandshake && v != nil:
+		id, _ := m.Body.UUID(keyUUID)
+		if v.greet(id) {
+			return c.Send(ctx, d.handshake())
+		}
+	case t == typeHeartbeat && m.WantsReply():
+		if err := d.fault(ctx, typeHeartbeat); err != nil {
+			return err
+		}
+		return c.Reply(ctx, m, m.Body)
+	}
+	return nil // this includes the host's handshake, which not all hosts send
 }
 
 // handshake returns the message with the list.

@@ -213,6 +213,11 @@ func TestVersions(t *testing.T) {
 			"RemoteXPCVersionFlags":      uint64(72057594037927942), "OSVersion": "26.1",
 			"RestoreLongVersion": "23.2.85.0.0,0",
 		}},
+		"ios27": {7, true, true, map[string]any{
+			"MobileDeviceMinimumVersion": "1742",
+			"RemoteXPCVersionFlags":      uint64(72057594037927942), "OSVersion": "27.2",
+			"RestoreLongVersion": "24.3.92.0.0,0",
+		}},
 	} {
 		p := newPhone(t, profile)
 		m, _ := newDevice(t, p, TableOptions{})

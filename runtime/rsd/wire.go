@@ -13,7 +13,11 @@
 //	        {Port: "49170", Entitlement: "com.apple.mobile.lockdown.remote.trusted",
 //	         Properties: {UsesRemoteXPC: false}}, ...}}
 //
-// The connection is kept open. A host may check on it whether the device is there:
+// The connection is kept open. Since iOS 27.2 the device keeps one connection for each
+// list, the newest. It compares the host's UUID with that of the last handshake. If the
+// UUIDs differ, the device closes the ports of all services and opens others, which the
+// virtual device announces by a second Handshake on the new connection. A host therefore
+// has one UUID for all of its programs. A host may check on it whether the device is there:
 //
 //	H  {MessageType: "Heartbeat", SequenceNumber: 1}   a request
 //	D  {MessageType: "Heartbeat", SequenceNumber: 1}   its reply
@@ -46,6 +50,9 @@ import (
 // Port is the port of the list for hosts that are not paired, on the USB Ethernet
 // interface.
 const Port = 58783
+
+// UsualPatience is the Options.Patience for a device that is known.
+const UsualPatience = 2 * time.Second
 
 // shimSuffix ends the names of lockdown's services.
 const shimSuffix = ".shim.remote"
@@ -91,6 +98,13 @@ const (
 	// side. The context bounds them, too.
 	handshakeTimeout = 30 * time.Second
 	checkinTimeout   = 30 * time.Second
+
+	// firstPause is the first pause before a list is read again whose connection the
+	// device has ended. Each pause is twice as long as the one before.
+	firstPause = 100 * time.Millisecond
+	// maxRereads is how often the list is read again for a service that refuses
+	// connections.
+	maxRereads = 2
 )
 
 // Peer is a device's description of itself.
@@ -341,7 +355,7 @@ var ErrNotListed = link.Cause("service is not listed", fs.ErrNotExist)
 // Error is the type of every error of the package.
 type Error struct {
 	// Op is what was tried: "dial", "handshake", "heartbeat", "open",
-	// "checkin", "serve".
+	// "checkin", "serve", "host identity".
 	Op string
 	// Service is the service concerned, or "" for the list.
 	Service string

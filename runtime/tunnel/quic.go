@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -36,18 +38,40 @@ const (
 // that were exchanged when the host asked for the listener. The certificates only carry
 // them.
 type Keys struct {
-	// Own is this side's key: RSA for a host, RSA or Ed25519 for a device.
+	// Own is this side's key: RSA for a host, RSA or ECDSA for a device.
 	Own crypto.Signer
 	// Peer is the other side's public key as a DER SubjectPublicKeyInfo. If it is nil,
 	// every key is accepted.
 	Peer []byte
 }
 
-// errPeerKey is the error about a peer with another key.
-var errPeerKey = errors.New("the peer's key is not the expected one")
+var (
+	// errPeerKey is the error about a peer with another key.
+	errPeerKey = errors.New("the peer's key is not the expected one")
+	// errOwnKey is the error about a device's key that not all hosts can verify.
+	errOwnKey = errors.New("the key of a device is RSA or ECDSA")
+)
 
-// tls returns the configuration for either side.
-func (k Keys) tls() (*tls.Config, error) {
+// hostCurves are what a host offers for the key exchange: P-256 alone, as go-ios does.
+// deviceCurves are what a device accepts, which includes X25519 for qh3, the QUIC library
+// of pymobiledevice3.
+var (
+	hostCurves   = []tls.CurveID{tls.CurveP256}
+	deviceCurves = []tls.CurveID{tls.X25519, tls.CurveP256}
+)
+
+// deviceTLS returns the configuration for a device. Its certificate must have an RSA or
+// ECDSA key, because qh3 does not accept signatures by Ed25519.
+func (k Keys) deviceTLS() (*tls.Config, error) {
+	switch k.Own.Public().(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey:
+		return k.tls(deviceCurves)
+	}
+	return nil, errOwnKey
+}
+
+// tls returns the configuration for a side that uses the curves.
+func (k Keys) tls(curves []tls.CurveID) (*tls.Config, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		NotBefore:    time.Unix(0, 0),
@@ -61,7 +85,7 @@ func (k Keys) tls() (*tls.Config, error) {
 		Certificates:       []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: k.Own}},
 		NextProtos:         []string{quicProtocol},
 		MinVersion:         tls.VersionTLS13,
-		CurvePreferences:   []tls.CurveID{tls.CurveP256},
+		CurvePreferences:   curves,
 		InsecureSkipVerify: true, // there is no authority; VerifyConnection checks the key
 		ClientAuth:         tls.RequireAnyClientCert,
 		VerifyConnection: func(s tls.ConnectionState) error {
@@ -128,7 +152,7 @@ func DialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	config, err := k.tls()
+	config, err := k.tls(hostCurves)
 	if err != nil {
 		return nil, err
 	}

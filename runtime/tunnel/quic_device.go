@@ -13,7 +13,7 @@ import (
 // last tunnel has ended, and closes the socket.
 func (d *Device) ServeQUIC(ctx context.Context, socket net.PacketConn, k Keys) error {
 	defer socket.Close()
-	config, err := k.tls()
+	config, err := k.deviceTLS()
 	if err != nil {
 		return &Error{Op: "serve", Err: err}
 	}

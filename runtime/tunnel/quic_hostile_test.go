@@ -79,7 +79,7 @@ func TestQUICHostileDevice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		config, err := Keys{Own: deviceKey()}.tls()
+		config, err := Keys{Own: deviceKey()}.deviceTLS()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestQUICHostileHost(t *testing.T) {
 		"cut":              goldenRequest[:20],
 		"long":             frame(strings.Repeat("[", maxHandshake)),
 	} {
-		config, err := Keys{Own: hostKey()}.tls()
+		config, err := Keys{Own: hostKey()}.tls(hostCurves)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -29,9 +31,9 @@ var hostKey = sync.OnceValue(func() crypto.Signer {
 	return k
 })
 
-// deviceKey is an Ed25519 key.
+// deviceKey is an ECDSA key.
 var deviceKey = sync.OnceValue(func() crypto.Signer {
-	_, k, err := ed25519.GenerateKey(rand.Reader)
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
@@ -144,7 +146,7 @@ func TestQUICRefuses(t *testing.T) {
 		"no certificate": func(c *tls.Config) { c.Certificates = nil },
 		"other protocol": func(c *tls.Config) { c.NextProtos = []string{"h3"} },
 	} {
-		config, err := Keys{Own: hostKey()}.tls()
+		config, err := Keys{Own: hostKey()}.tls(hostCurves)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,13 +180,48 @@ func TestQUICRefuses(t *testing.T) {
 	wantNone(t, "nobody answers", tun)
 }
 
+// TestQUICForeignTLS makes connections as the hosts of other programs do: go-ios offers
+// P-256, and qh3 prefers X25519 and verifies RSA and ECDSA signatures only.
+func TestQUICForeignTLS(t *testing.T) {
+	for name, own := range map[string]crypto.Signer{"ECDSA": deviceKey(), "RSA": hostKey()} {
+		at, _ := quicDevice(t, &Device{Open: services, RSDPort: 1}, Keys{Own: own})
+		for _, curve := range []tls.CurveID{tls.X25519, tls.CurveP256} {
+			config, err := Keys{Own: hostKey()}.tls([]tls.CurveID{curve})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := quic.DialAddr(within(t), at.String(), config, quicConfig())
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, curve, err)
+				continue
+			}
+			state := conn.ConnectionState().TLS
+			if state.CurveID != curve {
+				t.Errorf("%s: the key exchange is %s, want %s", name, state.CurveID, curve)
+			}
+			if got := state.PeerCertificates[0].PublicKeyAlgorithm.String(); got != name {
+				t.Errorf("the certificate has a key of %s, want %s", got, name)
+			}
+			conn.CloseWithError(0, "")
+		}
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stop := quicDevice(t, &Device{Open: services, RSDPort: 1}, Keys{Own: key})
+	if err := stop(); !errors.Is(err, errOwnKey) {
+		t.Errorf("ServeQUIC with a key that qh3 does not verify = %v, want %v", err, errOwnKey)
+	}
+}
+
 // A host like go-ios sends padding first, closes the stream after the answer, and sends
 // datagrams that are not packets.
 func TestQUICForeignHost(t *testing.T) {
 	at, stop := quicDevice(t, &Device{
 		Open: services, RSDPort: 58034, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64"),
 	}, Keys{Own: deviceKey()})
-	config, err := Keys{Own: hostKey()}.tls()
+	config, err := Keys{Own: hostKey()}.tls(hostCurves)
 	if err != nil {
 		t.Fatal(err)
 	}

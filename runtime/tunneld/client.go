@@ -64,6 +64,8 @@ type Client struct {
 	// Timeout bounds each request, in addition to its context; 0 means five seconds.
 	// Start waits five seconds longer than the minute that servers take for it.
 	Timeout time.Duration
+	// Host is the identity of this computer in the tunnels; see rsd.Options.Host.
+	Host [16]byte
 	// DialContext replaces that of net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger is silent when nil.
@@ -188,7 +190,7 @@ func (c *Client) Find(ctx context.Context, udid string) (Entry, error) {
 func (c *Client) check(ctx context.Context, e Entry) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	r, err := rsd.Dial(ctx, e.Dial, e.RSDPort, rsd.Options{Logger: c.Logger})
+	r, err := rsd.Dial(ctx, e.Dial, e.RSDPort, rsd.Options{Host: c.Host, Logger: c.Logger})
 	if err != nil {
 		return err
 	}

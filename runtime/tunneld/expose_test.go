@@ -90,6 +90,28 @@ func TestReachable(t *testing.T) {
 	}
 }
 
+// TestForeignIdentities has clients with identities of their own. The device must see
+// that of the server alone, because it closes the ports of its services for another one.
+func TestForeignIdentities(t *testing.T) {
+	t.Parallel()
+	for _, alias := range []bool{true, false} {
+		bubble(t, func(b *bench) { b.server.net.alias = alias }, func(b *bench) {
+			g := b.plug(udid)
+			e := b.list(PythonAddress)[0]
+			for range 3 {
+				c := b.services(e) // with a random identity
+				defer c.Close()
+				for _, s := range c.Peer().Services {
+					wantEcho(t, e.Dial, s.Port)
+				}
+			}
+			if n := g.moves.Load(); n != 0 {
+				t.Errorf("alias %v: the device has seen %d other identities", alias, n)
+			}
+		})
+	}
+}
+
 // TestMountedLater adds services while the tunnel is in use. A client that reads the
 // list afterwards can reach them.
 func TestMountedLater(t *testing.T) {

@@ -30,7 +30,7 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // front is what other programs dial instead of the device. It is either an address of
 // its own that has the device's ports, or 127.0.0.1 with other ports and a list of
-// services in which the ports are replaced.
+// services in which the ports are replaced. This program sends the list in either case.
 type front struct {
 	address netip.Addr
 	rsdPort uint16
@@ -64,7 +64,8 @@ func aliasOf(udid string, n int) netip.Addr {
 
 // openFront reads the device's list and listens on its ports.
 func (e *exposure) openFront(ctx context.Context) error {
-	services, err := rsd.Dial(ctx, e.Dial, e.RSDPort, rsd.Options{Logger: e.run.Logger})
+	services, err := rsd.Dial(ctx, e.Dial, e.RSDPort,
+		rsd.Options{Host: e.Host, Patience: rsd.UsualPatience, Logger: e.run.Logger})
 	if err != nil {
 		return err
 	}
@@ -206,17 +207,15 @@ func (e *exposure) probe(ctx context.Context, l net.Listener) error {
 
 // handler returns the function that serves connections to a port of the device. Before
 // it sends a client the list, it makes the services reachable that have been added to
-// it.
+// it. Clients do not read the list from the device: since iOS 27.2 the device keeps one
+// connection to it, and closes the ports of all services when a client has another
+// identity than the last one.
 func (e *exposure) handler(f *front, port uint16) func(c net.Conn) {
 	if port != e.RSDPort {
 		return func(c net.Conn) { e.forward(c, port) }
 	}
 	return func(c net.Conn) {
 		peer := e.refresh(f)
-		if f.alias {
-			e.forward(c, port)
-			return
-		}
 		p := &rsd.Proxy{
 			Logger: e.run.Logger,
 			Peer:   func(context.Context) (*rsd.Peer, error) { return e.rewritten(f, peer), nil },

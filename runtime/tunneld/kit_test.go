@@ -145,6 +145,8 @@ type gadget struct {
 	more   []rsd.Service
 	broken atomic.Bool // whether nothing answers
 	dials  atomic.Int32
+	hosts  rsd.Hosts
+	moves  atomic.Int32 // how often a host had another identity than the last one
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -159,6 +161,7 @@ func newGadget(t testing.TB) *gadget {
 	}
 	g := &gadget{phone: p, done: make(chan struct{})}
 	g.ctx, g.stop = context.WithCancel(context.Background())
+	g.hosts.Move = func() { g.moves.Add(1) }
 	return g
 }
 
@@ -190,7 +193,8 @@ func (g *gadget) dial(_ context.Context, port uint16) (net.Conn, error) {
 		defer stop()
 		defer b.Close()
 		if port == rsdPort {
-			_ = (&rsd.Device{Phone: g.phone, Services: g.services}).Serve(g.ctx, b)
+			d := rsd.Device{Phone: g.phone, Services: g.services, Hosts: &g.hosts}
+			_ = d.Serve(g.ctx, b)
 			return
 		}
 		fmt.Fprintf(b, "%d:", port)

@@ -28,6 +28,8 @@ type Tunnel struct {
 	Dial func(ctx context.Context, port uint16) (net.Conn, error)
 	// Done is closed when the tunnel has ended.
 	Done <-chan struct{}
+	// Host is the identity of this computer in the tunnel; see rsd.Options.Host.
+	Host [16]byte
 }
 
 // Manager keeps tunnels. The program that runs the server implements it. Its methods

@@ -2,7 +2,9 @@ package virtual
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/link"
 )
@@ -15,17 +17,27 @@ func Misbehave(ctx context.Context, c net.Conn, f Fault) net.Conn {
 
 // Inside dials the services of tunnels in memory and without a tunnel, because a tunnel
 // does not work in a bubble of synctest.
-func (m *Machine) Inside(_ context.Context, port uint16) (net.Conn, error) {
-	serve, err := m.openInTunnel(port)
-	if err != nil {
-		return nil, err
+func (m *Machine) Inside(ctx context.Context, port uint16) (net.Conn, error) {
+	return m.Carrier()(ctx, port)
+}
+
+// Carrier returns a function like Inside. All calls of the function are in one tunnel, so
+// that the rules for several hosts of one list apply to them. A port that is closed
+// refuses the connection.
+func (m *Machine) Carrier() func(ctx context.Context, port uint16) (net.Conn, error) {
+	in := m.newInside()
+	return func(_ context.Context, port uint16) (net.Conn, error) {
+		serve, err := in.open(port)
+		if err != nil {
+			return nil, fmt.Errorf("%w (%w)", syscall.ECONNREFUSED, err)
+		}
+		client, server := link.Pipe()
+		go func() {
+			defer server.Close()
+			serve(m.life, server)
+		}()
+		return client, nil
 	}
-	client, server := link.Pipe()
-	go func() {
-		defer server.Close()
-		serve(m.life, server)
-	}()
-	return client, nil
 }
 
 // ListPort is the port on which Inside serves the list of services.

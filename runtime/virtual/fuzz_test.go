@@ -69,8 +69,7 @@ func FuzzServices(f *testing.F) {
 	sides := map[string]handler{
 		"lockdown": m.lockdown.Serve,
 		"list": func(ctx context.Context, c net.Conn) error {
-			m.serveRSD(ctx, c,
-				m.remoteServices)
+			m.newInside().serveList(ctx, c)
 			return nil
 		},
 	}

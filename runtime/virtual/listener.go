@@ -2,7 +2,8 @@ package virtual
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
@@ -104,7 +105,7 @@ func (l *listening) psk(channel context.Context, key []byte) (*remotepair.Listen
 func (l *listening) quic(
 	channel context.Context, peer []byte, wrong bool,
 ) (*remotepair.Listener, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func (l *listening) quic(
 		return nil, err
 	}
 	if wrong {
-		_, key, err = ed25519.GenerateKey(rand.Reader)
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, err
 		}

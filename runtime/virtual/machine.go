@@ -13,8 +13,9 @@
 //	                        a tunnel -- RSD --> every service
 //
 // Services answer from the phone of the Machine. The list of services is in
-// catalog.go, tunnels and the services in them are in tunnel.go, devices on a
-// network in network.go, and faults of services in fault.go.
+// catalog.go, tunnels and the services in them are in tunnel.go, lists of services and
+// their ports in lists.go, devices on a network in network.go, and faults of services in
+// fault.go.
 package virtual
 
 import (
@@ -57,7 +58,9 @@ type Options struct {
 	// Heartbeat is the interval at which the heartbeat service expects answers, in
 	// whole seconds. 0 means 10 s, as on real devices.
 	Heartbeat time.Duration
-	Logger    *slog.Logger // nil means silent
+	// Lists is the rule for several hosts that read one list of services.
+	Lists  ListRule
+	Logger *slog.Logger // nil means silent
 }
 
 // Machine is one virtual device. It is safe for concurrent use.

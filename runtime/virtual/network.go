@@ -238,43 +238,6 @@ func (l *listening) open(o *NetworkOptions) (err error) {
 	return err
 }
 
-// list opens an RSD list, and each service in it on a port of its own. It opens
-// all ports of the services before it accepts the first connection.
-func (l *listening) list(port uint16, fixed bool, o rsd.TableOptions) (uint16, error) {
-	ports, waiting := map[string]uint16{}, map[string]net.Listener{}
-	// Services that are listed only while a developer image is mounted get a port, too.
-	o.Image = true
-	for _, s := range rsd.Table(l.m.phone, o) {
-		tcp, err := l.bind(0, true)
-		if err != nil {
-			for _, w := range waiting {
-				w.Close()
-			}
-			return 0, err
-		}
-		waiting[s.Name], ports[s.Name] = tcp, portOf(tcp)
-	}
-	for name, tcp := range waiting {
-		l.run(tcp, false, func(ctx context.Context, c net.Conn) {
-			for _, now := range l.services(o, ports) {
-				if now.Name == name {
-					l.serveService(ctx, c, now)
-				}
-			}
-		})
-	}
-	return l.listen(port, fixed, false, func(ctx context.Context, c net.Conn) {
-		l.m.serveRSD(ctx, c, func() []rsd.Service { return l.services(o, ports) })
-	})
-}
-
-// services returns the entries of an RSD list at present.
-func (l *listening) services(o rsd.TableOptions, ports map[string]uint16) []rsd.Service {
-	o.Image = l.m.phone.DeveloperServices()
-	o.Port = func(name string) uint16 { return ports[name] }
-	return rsd.Table(l.m.phone, o)
-}
-
 func (l *listening) serveService(ctx context.Context, c net.Conn, s rsd.Service) {
 	if s.Name != remotepair.Service {
 		l.m.serveRemote(ctx, c, s)

@@ -37,7 +37,7 @@ var allRoutes = []route{
 		shows: virtual.NetworkOptions{Wifi: true},
 	},
 	{
-		name: "proxy", profiles: []string{"ios17", "ios18", "ios26"}, via: device.ViaMuxer,
+		name: "proxy", profiles: []string{"ios17", "ios18", "ios26", "ios27"}, via: device.ViaMuxer,
 		tunnel: proxy,
 	},
 	{name: "quic", profiles: []string{"ios17.2", "ios17"}, via: device.ViaRemoted, tunnel: quic},
@@ -51,7 +51,7 @@ var allRoutes = []route{
 		tunnel: "remote pairing", shows: virtual.NetworkOptions{Wifi: true},
 	},
 	{
-		name: "address", profiles: []string{"ios17", "ios26"}, tunnel: "list of services",
+		name: "address", profiles: []string{"ios17", "ios26", "ios27"}, tunnel: "list of services",
 		shows: virtual.NetworkOptions{Trusted: true},
 	},
 }

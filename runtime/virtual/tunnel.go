@@ -17,13 +17,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
-const (
-	// shim is the suffix of the names of lockdown services in a tunnel.
-	shim = ".shim.remote"
-	// portSpread is the size of the range from which a boot takes its first port,
-	// portsOfBoot the number of ports that a boot may use.
-	portSpread, portsOfBoot = 8192, 256
-)
+// shim is the suffix of the names of lockdown services in a tunnel.
+const shim = ".shim.remote"
 
 // handler adapts a function to the service.Handler interface.
 type handler func(ctx context.Context, c net.Conn) error
@@ -97,7 +92,7 @@ func (m *Machine) runTunnel(
 		m.mu.Unlock()
 	}()
 	return serve(ctx, &tunnel.Device{
-		Open: m.openInTunnel, RSDPort: m.rsdPort(), Faults: faults.Faults, Logger: m.opts.Logger,
+		Open: m.newInside().open, RSDPort: m.rsdPort(), Faults: faults.Faults, Logger: m.opts.Logger,
 	})
 }
 
@@ -131,42 +126,14 @@ func (m *Machine) firstRemote() uint16 {
 // rsdPort returns the port of the RSD list inside tunnels.
 func (m *Machine) rsdPort() uint16 { return m.firstRemote() - 1 }
 
-// remoteServices returns the entries of the RSD list inside tunnels.
-func (m *Machine) remoteServices() []rsd.Service {
-	var played []service.Name
-	for _, e := range m.catalog {
-		played = append(played, e.name)
+// serveRSD serves a connection to a list of services. hosts has the rules for the hosts
+// that read the list.
+func (m *Machine) serveRSD(
+	ctx context.Context, c net.Conn, list func() []rsd.Service, hosts *rsd.Hosts,
+) {
+	d := &rsd.Device{
+		Phone: m.phone, Services: list, Hosts: hosts, Budget: m.budget, Logger: m.opts.Logger,
 	}
-	list := rsd.Table(m.phone, rsd.TableOptions{
-		Image: m.phone.DeveloperServices(), More: played,
-	})
-	for i := range list {
-		list[i].Port += m.firstRemote() - rsd.FirstPort
-	}
-	return list
-}
-
-// openInTunnel returns the function that serves a port inside tunnels.
-func (m *Machine) openInTunnel(number uint16) (func(context.Context, net.Conn), error) {
-	if number == m.rsdPort() {
-		return func(ctx context.Context, c net.Conn) { m.serveRSD(ctx, c, m.remoteServices) }, nil
-	}
-	for _, s := range m.remoteServices() {
-		if s.Port == number {
-			return func(ctx context.Context, c net.Conn) { m.serveRemote(ctx, c, s) }, nil
-		}
-	}
-	m.mu.Lock()
-	p, ok := m.ports[number]
-	m.mu.Unlock()
-	if ok && !p.once && number != lockdown.Port {
-		return p.serve, nil // apps listen on every network interface
-	}
-	return nil, errors.New("connection refused")
-}
-
-func (m *Machine) serveRSD(ctx context.Context, c net.Conn, list func() []rsd.Service) {
-	d := &rsd.Device{Phone: m.phone, Services: list, Budget: m.budget, Logger: m.opts.Logger}
 	if err := d.Serve(ctx, m.misbehave(ctx, "rsd", c)); err != nil {
 		m.log.Debug("RSD connection ended", "err", err)
 	}

@@ -63,6 +63,7 @@ func TestVersionNumber(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[string]int{
 		"ios16": 1607, "ios17.2": 1702, "ios17": 1705, "ios18": 1805, "ios26": 2601,
+		"ios27": 2702,
 	} {
 		p := phonetest.New(t, phone.Options{Profile: profile})
 		if got := p.Identity.VersionNumber(); got != want {

@@ -122,6 +122,21 @@ var profiles = []*Profile{
 		Design: 3692, Width: 1206, Height: 2622, GestaltGone: true, ClockLocked: true,
 		RemotePairing: 24,
 	},
+	{
+		// Since 27.2 remoted keeps one connection to a list of services.
+		Name: "ios27", DeviceName: "Virtual iPhone", Marketing: "iPhone 13 Pro", Major: 27,
+		Version: "27.2", Build: "24C92", Darwin: "26.2.0",
+		ProductType: "iPhone14,2", Hardware: "D63AP", Platform: "t8110", ChipID: 0x8110,
+		BoardID: 12,
+		IBoot:   "iBoot-15204.62.4", ModelNumber: "MLV93", Color: "1", Enclosure: "1",
+		BasebandVersion: "6.20.02", BasebandChip: 2814177, BasebandCert: 2315222105,
+		PRI: [3]int64{0, 1, 163},
+		TAC: "35408213", TAC2: "35408214", MACBank: 0x3CA6F6, Salt: 0x2702, Carrier: "72.0",
+		Capacity: 128_000_000_000 - 19*gib, SystemSize: 19 * gib, Used: 47*gib + 613*4096,
+		RAM:    6 * gib,
+		Design: 3095, Width: 1170, Height: 2532, GestaltGone: true, ClockLocked: true,
+		RemotePairing: 26,
+	},
 }
 
 // profileNamed returns nil for an unknown name.

@@ -193,6 +193,7 @@ func TestAccess(t *testing.T) {
 	}
 	for profile, want := range map[string]bool{
 		"ios16": true, "ios17.2": false, "ios17": false, "ios18": false, "ios26": false,
+		"ios27": false,
 	} {
 		if got := phonetest.New(t, phone.Options{Profile: profile}).Values.Access("",
 			"TimeIntervalSince1970").Writable; got != want {
@@ -346,7 +347,7 @@ func TestBonjourName(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[string]string{
 		"ios16": "", "ios17.2": "-supportsRP", "ios17": "-supportsRP-19", "ios18": "-supportsRP-24",
-		"ios26": "-supportsRP-24",
+		"ios26": "-supportsRP-24", "ios27": "-supportsRP-26",
 	} {
 		p := phonetest.New(t, phone.Options{Profile: profile})
 		full := phonetest.Value(t, p, values.DomainWireless, "BonjourFullServiceName").(string)
