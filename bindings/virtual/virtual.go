@@ -88,7 +88,7 @@ func (d *Device) Close() error {
 }
 
 type startOptions struct {
-	Profile string `lua:"profile" doc:"kind" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26"`
+	Profile string `lua:"profile" doc:"kind" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26|ipad17|ipad18"`
 
 	Trust string `lua:"trust" doc:"accept, deny, never, ask: the Trust dialog" default:"accept"`
 
