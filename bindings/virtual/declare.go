@@ -23,6 +23,8 @@ func class() *api.Class {
 			func(d *Device) string { return d.machine.UDID() }),
 		api.Property("attached", "whether it is plugged in",
 			func(d *Device) bool { return d.machine.Attached() }),
+		api.Property("recovery", "whether it is in recovery mode, in which no host reaches it",
+			func(d *Device) bool { return d.machine.Phone().Power.InRecovery() }),
 		api.Property("tunnels", "number of tunnels to the device",
 			func(d *Device) int { return d.machine.Tunnels() }),
 	}
@@ -81,6 +83,13 @@ print(phone:device():developer_mode())`)),
 			none,
 			api.Example(start+`phone:set_image(false)
 print(#phone:device():ddi())`)),
+		api.Method("restrict_apps", "Prohibits hosts to remove apps, as Screen Time and "+
+			"configuration profiles do, or allows it again.",
+			"on", restrictApps,
+			api.ParamDoc("on", "whether it is prohibited"),
+			none,
+			api.Example(start+`phone:restrict_apps(true)
+print(phone:device():get("com.apple.mobile.restriction", "ProhibitAppDelete"))`)),
 		api.Method("set_battery", "Sets the charge of the battery.",
 			"percent charging?", setBattery,
 			api.ParamDoc("percent", "0 to 100"),
@@ -135,6 +144,12 @@ print(phone:drop_tunnels())`)),
 			"", run(func(m *virtual.Machine) { m.Phone().Power.Do(power.Restart) }),
 			none,
 			api.Example(start+"phone:restart()")),
+		api.Method("leave_recovery", "Starts the device again after a host has put it into "+
+			"recovery mode, in which it cannot be reached. It does nothing otherwise.",
+			"", run((*virtual.Machine).LeaveRecovery),
+			none,
+			api.Example(start+`phone:leave_recovery()
+print(phone.recovery)`)),
 		api.Method("show", "Puts the device on a network of this computer, beside usbmux, until "+
 			"it is closed. `ethernet` shows the services for hosts that are not paired as well.",
 			"opts", show,

@@ -174,6 +174,10 @@ func setImage(_ *api.Call, d *Device, mounted bool) {
 	}
 }
 
+func restrictApps(_ *api.Call, d *Device, on bool) {
+	d.machine.Phone().Apps.ProhibitRemoval(on)
+}
+
 func setBattery(c *api.Call, d *Device, percent int, charging *bool) error {
 	if percent < 0 || percent > 100 {
 		return c.ArgError(1, "between 0 and 100")

@@ -90,7 +90,7 @@ func (d *Device) Close() error {
 }
 
 type startOptions struct {
-	Profile string `lua:"profile" doc:"kind" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26|ios27"`
+	Profile string `lua:"profile" doc:"kind" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26|ios27|ipad17|ipad18"`
 
 	Lists string `lua:"lists" doc:"several hosts at one list of services" default:"version" enum:"version|single|many"`
 

@@ -73,7 +73,8 @@ func TestVirtualUnixSocket(t *testing.T) {
 	l.Close()
 	p := newProgram(t, "virtual", "--usbmux", "unix:"+path, "--usbmux", "127.0.0.1:0").start(t)
 	out := p.out.await(t, "\n0")
-	if want := "ready unix:" + path + "\nready 127.0.0.1:"; !strings.HasPrefix(out, want) {
+	want := "ready unix:" + path + " USBMUXD_SOCKET_ADDRESS=UNIX:" + path + "\nready 127.0.0.1:"
+	if !strings.HasPrefix(out, want) {
 		t.Errorf("it printed %q, want %q first", out, want)
 	}
 	newProgram(t, "virtual", "--usbmux", path).fails(t, 1, "in use")

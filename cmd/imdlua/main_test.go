@@ -185,7 +185,7 @@ func serveShelf(t *testing.T, flags ...string) *shelf {
 	s := bufio.NewScanner(bytes.NewReader(b[:n]))
 	for s.Scan() {
 		switch f := strings.Fields(s.Text()); {
-		case len(f) == 2 && f[0] == "ready":
+		case len(f) == 3 && f[0] == "ready":
 			out.address = f[1]
 		case len(f) == 4 && f[0] == "rsd":
 			out.rsd[f[1]] = f[2:]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
@@ -40,11 +42,11 @@ func (c *cli) virtualCommand() *cobra.Command {
 		Use:   "virtual --usbmux ADDRESS",
 		Short: "Serve virtual devices to every program on this computer",
 		Long: `Serves virtual devices on a usbmuxd of their own, so that any program for iPhones
-can be run against them. When they are ready, it prints "ready ADDRESS" for each
-address, then the UDIDs, one a line, and then the other addresses of the devices.
-It runs until it is interrupted. Port 0 is a free port. Programs of
-libimobiledevice find it with USBMUXD_SOCKET_ADDRESS. A unix socket is for
-programs of the same user.`,
+can be run against them. When they are ready, it prints "ready ADDRESS
+USBMUXD_SOCKET_ADDRESS=..." for each address, then the UDIDs, one a line, and then
+the other addresses of the devices. It runs until it is interrupted. Port 0 is a
+free port. Programs of libimobiledevice find it with USBMUXD_SOCKET_ADDRESS, in the
+form that is printed. A unix socket is for programs of the same user.`,
 		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
   USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/mux idevice_id -l`,
 		Args: noArgs,
@@ -144,6 +146,7 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	c.noticeRecovery(h)
 	shown, err := f.show(h)
 	if err != nil {
 		return errors.Join(err, h.Close())
@@ -156,7 +159,8 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	}
 	var b strings.Builder
 	for i, l := range listeners {
-		fmt.Fprintf(&b, "ready %s\n", shownAddress(c.flags.usbmux[i], l))
+		fmt.Fprintf(&b, "ready %s USBMUXD_SOCKET_ADDRESS=%s\n",
+			shownAddress(c.flags.usbmux[i], l), muxVariable(l))
 	}
 	for _, d := range h.Devices() {
 		fmt.Fprintln(&b, d.UDID())
@@ -190,6 +194,31 @@ func listenMuxer(ctx context.Context, text string) (net.Listener, error) {
 		return nil, usageError("%v", err)
 	}
 	return link.Listen(ctx, network, address)
+}
+
+// noticeRecovery says when a device has gone because a program has put it into recovery mode.
+func (c *cli) noticeRecovery(h *virtual.Host) {
+	for _, d := range h.Devices() {
+		d.Phone().Power.OnAction(func(a power.Action) {
+			if a == power.Recovery {
+				c.notice("device %s is in recovery mode and gone until it is started again",
+					d.UDID())
+			}
+		})
+	}
+}
+
+// muxVariable returns the address of a listener in the form that libusbmuxd takes from the
+// environment variable USBMUXD_SOCKET_ADDRESS.
+func muxVariable(l net.Listener) string {
+	address := l.Addr().String()
+	if l.Addr().Network() != "unix" {
+		return address
+	}
+	if absolute, err := filepath.Abs(address); err == nil {
+		address = absolute // other programs run in other directories
+	}
+	return "UNIX:" + address
 }
 
 // shownAddress returns the address in the form of --usbmux. For port 0 it has the port that was

@@ -46,10 +46,6 @@ type Device struct {
 	// IdleTimeout is the time after which a connection without requests is closed. 0
 	// means 60 seconds; a negative value means never.
 	IdleTimeout time.Duration
-	// Recovery is called after EnterRecovery has been answered, on the goroutine of the
-	// connection. It must not wait for the connection to end. If it is nil,
-	// Phone.Power(phone.Shutdown) is called, which ends all services as well.
-	Recovery func()
 	// Fault makes the daemon misbehave. It is called with the request's name before
 	// each request is answered, and with FaultHandshake before each handshake. It may
 	// wait, to delay the answer. A Code that it returns is sent as the answer; any
@@ -105,6 +101,7 @@ type deviceConn struct {
 	session string        // SessionID; "" without a session
 	host    *trust.Host   // the host of the session
 	then    func(context.Context) error
+	follow  func() // what follows from a change of a value, even if the host has left
 }
 
 // step reads one request and answers it.
@@ -126,7 +123,12 @@ func (s *deviceConn) step(ctx context.Context) error {
 	}
 	bound, cancel = s.bound(ctx)
 	defer cancel()
-	if err := s.conn.Send(bound, reply); err != nil {
+	err = s.conn.Send(bound, reply)
+	if follow := s.follow; follow != nil {
+		s.follow = nil
+		follow()
+	}
+	if err != nil {
 		return s.ioError(ctx, err)
 	}
 	if then := s.then; then != nil {
@@ -238,11 +240,7 @@ func (s *deviceConn) dispatch(ctx context.Context, r *request, reply plist.Dict)
 }
 
 func (s *deviceConn) enterRecovery(context.Context) error {
-	if s.Recovery != nil {
-		s.Recovery()
-	} else {
-		s.Phone.Power.Do(power.Shutdown)
-	}
+	s.Phone.Power.Do(power.Recovery)
 	return errDone
 }
 

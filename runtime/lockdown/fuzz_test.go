@@ -71,7 +71,6 @@ func FuzzRequest(f *testing.F) {
 		for _, trusted := range []bool{false, true} {
 			dev := never(p)
 			dev.Trusted = trusted
-			dev.Recovery = func() {}
 			s := &deviceConn{Device: dev, log: New(nil, Options{}).log}
 			r, code := parseRequest(d)
 			reply, err := s.answer(context.Background(), &r, code)

@@ -64,12 +64,14 @@ func (s *deviceConn) setValue(r *request, reply plist.Dict) error {
 	case !s.trusted() && !s.Phone.Values.Access(r.domain, r.key).WritableUnpaired:
 		return ErrSetProhibited
 	}
-	if err := s.Phone.Values.Set(r.domain, r.key, r.value); err != nil {
+	follow, err := s.Phone.Values.Write(r.domain, r.key, r.value)
+	if err != nil {
 		if errors.Is(err, values.ErrImmutable) {
 			return ErrImmutableValue
 		}
 		return ErrSetProhibited // there is no code for a value of the wrong type
 	}
+	s.follow = follow
 	reply["Value"] = r.value
 	return nil
 }
@@ -78,9 +80,10 @@ func (s *deviceConn) removeValue(r *request) error {
 	if r.key == "" {
 		return ErrMissingKey
 	}
-	err := s.Phone.Values.Remove(r.domain, r.key)
+	follow, err := s.Phone.Values.Erase(r.domain, r.key)
 	switch {
 	case err == nil:
+		s.follow = follow
 		return nil
 	case errors.Is(err, values.ErrMissing):
 		return ErrMissingValue

@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
@@ -228,16 +229,22 @@ func TestHandshake(t *testing.T) {
 		version uint16
 		suite   uint16 // 0 = any
 	}{
-		{"host certificate", clientTLS(h.id, false), tls.VersionTLS12, 0},
-		{"root certificate", clientTLS(h.rootID, false), tls.VersionTLS12, 0},
+		{"host certificate", clientTLS(h.id, false), tls.VersionTLS12, preferredSuite},
+		{"root certificate", clientTLS(h.rootID, false), tls.VersionTLS12, preferredSuite},
 		{
 			"newest offered", with(func(c *tls.Config) { c.MinVersion, c.MaxVersion = 0, 0 }),
-			tls.VersionTLS12, 0,
+			tls.VersionTLS12, preferredSuite,
 		},
+		{"defaults of crypto/tls", with(func(c *tls.Config) { c.CipherSuites = nil }),
+			tls.VersionTLS12, preferredSuite},
 		{"suites of a recent phone", with(func(c *tls.Config) {
-			c.CipherSuites = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}
+			c.CipherSuites = []uint16{preferredSuite}
 		}),
-			tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384},
+			tls.VersionTLS12, preferredSuite},
+		{"AES-128 alone", with(func(c *tls.Config) {
+			c.CipherSuites = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+		}),
+			tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256},
 		{
 			"TLS 1.0 alone", with(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS10 }),
 			tls.VersionTLS10, 0,
@@ -276,6 +283,84 @@ func TestHandshake(t *testing.T) {
 		}
 		req := plist.Dict{"Request": "QueryType"}
 		wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "QueryType", "Type": DeviceType})
+	}
+}
+
+// TestWeakSuites offers suites that devices do not have.
+func TestWeakSuites(t *testing.T) {
+	t.Parallel()
+	p, h, _ := paired(t)
+	for _, suite := range []uint16{
+		tls.TLS_RSA_WITH_RC4_128_SHA, tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA,
+		tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA,
+	} {
+		c, _ := serve(t, never(p))
+		talk(t, c, plist.Dict{"Request": "StartSession", "HostID": hostID})
+		cfg := clientTLS(h.id, false)
+		cfg.CipherSuites, cfg.MaxVersion = []uint16{suite}, tls.VersionTLS12
+		if _, err := link.ClientTLS(t.Context(), c, cfg); err == nil {
+			t.Errorf("%s: the handshake succeeds", tls.CipherSuiteName(suite))
+		}
+	}
+}
+
+// answeredFirst notes whether the notification of a change was posted before the answer was
+// written.
+type answeredFirst struct {
+	net.Conn
+	heard   *notifications.Observer
+	written chan []string
+}
+
+func (c *answeredFirst) Write(b []byte) (int, error) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	var names []string
+	for {
+		name, err := c.heard.Next(ended)
+		if err != nil {
+			break
+		}
+		names = append(names, name)
+	}
+	c.written <- names
+	return c.Conn.Write(b)
+}
+
+// TestChangeIsAnsweredFirst checks that what follows from a change happens after the answer,
+// also if the host does not wait for the answer.
+func TestChangeIsAnsweredFirst(t *testing.T) {
+	t.Parallel()
+	p, _, _ := paired(t)
+	o := p.Notifications.Observe()
+	defer o.Close()
+	o.Add(notifications.DeviceName)
+	d := never(p)
+	d.Trusted = true
+	for _, req := range []plist.Dict{
+		{"Request": "SetValue", "Key": "DeviceName", "Value": "Blue"},
+		{"Request": "RemoveValue", "Key": "DeviceName"},
+	} {
+		a, b := linktest.Prompt()
+		served := make(chan error, 1)
+		c := &answeredFirst{b, o, make(chan []string, 1)}
+		go func() { served <- d.Serve(t.Context(), c) }()
+		conn := link.NewPlistConn(a)
+		if err := conn.Send(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		if names := <-c.written; len(names) > 0 {
+			t.Errorf("%v: posted %v before the answer", req, names)
+		}
+		a.Close()
+		if err := <-served; err != nil {
+			t.Errorf("%v: Serve: %v", req, err)
+		}
+		if name, err := o.Next(t.Context()); err != nil {
+			t.Errorf("%v: %v", req, err)
+		} else if name != notifications.DeviceName {
+			t.Errorf("%v: posted %s", req, name)
+		}
 	}
 }
 

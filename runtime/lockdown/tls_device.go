@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone/trust"
@@ -19,8 +20,9 @@ import (
 // DeviceTLS performs the device's handshake, for a session or on the connection of a
 // service. The device presents the certificate that the host made for its key. The host
 // must present its own or its root's certificate, as libimobiledevice does. Like real
-// devices, DeviceTLS supports TLS 1.0 to 1.2. A server of 1.3 would send tickets into
-// the plain text of services that use TLS for the handshake only. On error c is closed.
+// devices, DeviceTLS supports TLS 1.0 to 1.2 and prefers ECDHE-RSA-AES256-GCM-SHA384. A server
+// of 1.3 would send tickets into the plain text of services that use TLS for the handshake
+// only. On error c is closed.
 func DeviceTLS(
 	ctx context.Context, c net.Conn, key *rsa.PrivateKey, host trust.Host,
 ) (*link.TLSConn, error) {
@@ -50,11 +52,11 @@ func deviceTLS(key *rsa.PrivateKey, host trust.Host) (*tls.Config, error) {
 		return nil, errors.New("pairing has no device certificate")
 	}
 	known := [][]byte{certificateDER(host.HostCertificate), certificateDER(host.RootCertificate)}
-	return &tls.Config{
+	cfg := &tls.Config{
 		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		MinVersion:             tls.VersionTLS10,
 		MaxVersion:             tls.VersionTLS12,
-		CipherSuites:           cipherSuites(),
+		CipherSuites:           deviceSuites,
 		SessionTicketsDisabled: true,
 		ClientAuth:             tls.RequireAnyClientCert,
 		// No chains are verified: names are empty or do not match. The certificates of
@@ -62,7 +64,43 @@ func deviceTLS(key *rsa.PrivateKey, host trust.Host) (*tls.Config, error) {
 		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
 			return verifyHost(raw, known)
 		},
-	}, nil
+	}
+	strong := cfg.Clone()
+	strong.CipherSuites = slices.DeleteFunc(slices.Clone(deviceSuites), func(id uint16) bool {
+		return slices.Contains(weakerSuites, id)
+	})
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(hello.CipherSuites, preferredSuite) {
+			return strong, nil
+		}
+		return nil, nil // the suites of cfg
+	}
+	return cfg, nil
+}
+
+// preferredSuite is the suite that devices choose if the host offers it.
+const preferredSuite = tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+
+// weakerSuites are left out for a host that offers preferredSuite, because crypto/tls has an
+// order of its own in which they come first.
+var weakerSuites = []uint16{
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// deviceSuites are the suites of a device. Its key is an RSA key. Hosts that are built on
+// GnuTLS offer TLS 1.0 with RSA key exchange and CBC alone. Devices have no RC4 and no 3DES.
+var deviceSuites = []uint16{
+	preferredSuite,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+	tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_RSA_WITH_AES_128_CBC_SHA256,
+	tls.TLS_RSA_WITH_AES_256_CBC_SHA,
+	tls.TLS_RSA_WITH_AES_128_CBC_SHA,
 }
 
 // verifyHost accepts a leaf that equals one of the known certificates or has its key.

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strconv"
 
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 	"github.com/imdlua/imdlua/runtime/phone/crashes"
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 	"github.com/imdlua/imdlua/runtime/phone/identity"
@@ -18,15 +19,28 @@ func (p *Phone) Crash(pid int) (string, error) {
 	if err != nil {
 		return "", failure.Wrap("crash", strconv.Itoa(pid), err)
 	}
+	now := p.Clock.Now()
+	booted, _ := p.Clock.Booted()
 	r := crashes.Report{
-		Name: proc.Name, Bug: crashes.Crash, At: p.Clock.Now(), Process: proc, Version: "1.0",
-		Build: "1",
+		Name: proc.Name, Bug: crashes.Crash, At: now, Process: proc, Version: "1.0", Build: "1",
+		Uptime: now.Sub(booted),
 	}
 	if a, ok := p.Apps.Find(proc.BundleID); ok {
-		r.Version, r.Build = a.ShortVersion(), a.Version()
+		describe(&r, a)
 	}
 	file, err := p.Crashes.Add(r)
 	return file, failure.Wrap("crash", strconv.Itoa(pid), err)
+}
+
+// describe adds what a report says of an app.
+func describe(r *crashes.Report, a *apps.App) {
+	r.Version, r.Build = a.ShortVersion(), a.Version()
+	r.Team, r.Developer = a.Team(), a.Developer()
+}
+
+// crashState returns the state of the phone for reports.
+func (p *Phone) crashState() crashes.State {
+	return crashes.State{Locked: p.Screen.Locked(), Unlocked: p.Screen.UnlockedSinceBoot()}
 }
 
 // oldReports returns the crash reports of a new phone.
@@ -35,7 +49,8 @@ func (p *Phone) oldReports() []crashes.Report {
 		r := crashes.Report{Dir: dir, Bug: crashes.Crash}
 		if a, ok := p.Apps.Builtin(bundleID); ok {
 			name := path.Base(a.Executable())
-			r.Name, r.Version, r.Build = name, a.ShortVersion(), a.Version()
+			r.Name = name
+			describe(&r, a)
 			r.Process = processes.Process{
 				PID: 400 + len(a.Name())*13, Name: name, Path: a.Executable(), BundleID: bundleID,
 				User: "mobile",

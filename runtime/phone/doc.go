@@ -3,10 +3,9 @@
 // what the model holds; all facts about the phone are in this package and those
 // below it.
 //
-// Its profiles are an iPhone 13 with iOS 16.7, an iPhone 14 with 17.2, an
-// iPhone 14 Pro with 17.5, an iPhone 16 Pro with 18.5 and an iPhone 17 with
-// 26.1. Services use it like this, for example when a host pairs and installs an
-// app:
+// Its profiles are an iPhone 13 with iOS 16.7, an iPhone 14 with 17.2, an iPhone 14 Pro with
+// 17.5, an iPhone 16 Pro with 18.5, an iPhone 17 with 26.1, an iPad with 17.5 and an iPad Pro
+// with 18.5. Services use it like this, for example when a host pairs and installs an app:
 //
 //	p.Values.PublicDomain()            GetValue without a session
 //	p.Trust.Pair(request)           -> trust.ErrDialogPending   the trust dialog shows

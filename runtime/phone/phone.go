@@ -41,6 +41,9 @@ type Options struct {
 	// NoImage leaves the developer image unmounted, and each Boot unmounts it as on
 	// a real phone. Without NoImage it is mounted, and Boot does not unmount it.
 	NoImage bool
+	// Activation is the activation state, values.Activated or another value of
+	// ActivationState; "" means values.Activated.
+	Activation string
 	// NoDeveloperMode switches Developer Mode off.
 	NoDeveloperMode bool
 	// Clock is the clock that the phone's time is based on; nil means time.Now.
@@ -72,6 +75,8 @@ type Phone struct {
 	Image       *diskimage.Mount
 	Location    *location.Location
 	Conditions  *conditions.Conditions
+
+	home home
 }
 
 // New makes a phone that is booted and unlocked and has no passcode. It is
@@ -104,7 +109,7 @@ func New(o Options) (*Phone, error) {
 	})
 	p.addFiles(volume)
 	p.addProcesses()
-	p.addValues(volume, o.Name)
+	p.addValues(volume, o)
 	if o.NoDeveloperMode && p.Values.HasDeveloperMode() {
 		p.Values.SetDeveloperMode(false)
 	}
@@ -120,7 +125,8 @@ func (p *Phone) addFiles(volume *files.Volume) {
 		Gone:          func(bundleID string) { p.Processes.EndApp(bundleID) },
 	})
 	p.Crashes = crashes.New(crashes.Options{
-		Identity: p.Identity, Clock: p.Clock, Volume: volume, Log: p.Log, Old: p.oldReports,
+		Identity: p.Identity, Clock: p.Clock, Volume: volume, Log: p.Log,
+		Notifications: p.Notifications, Old: p.oldReports, State: p.crashState,
 		Zone: func() *time.Location { return p.Values.Zone() },
 	})
 }
@@ -133,13 +139,15 @@ func (p *Phone) addProcesses() {
 	p.Usage = usage.New(p.Identity, p.Clock, p.Processes)
 }
 
-func (p *Phone) addValues(volume *files.Volume, name string) {
+func (p *Phone) addValues(volume *files.Volume, o Options) {
 	p.Values = values.New(values.Options{
-		Identity: p.Identity, Clock: p.Clock, Notifications: p.Notifications, Name: name,
-		Locked: p.Screen.Locked, Battery: p.Power.Battery, PublicKeyPEM: p.Trust.PublicKeyPEM,
-		TrustsHost:  func() bool { return len(p.Trust.Hosts()) > 0 },
-		Free:        volume.Free,
-		RestartHome: func() { p.Processes.Respawn("SpringBoard") },
+		Identity: p.Identity, Clock: p.Clock, Notifications: p.Notifications, Name: o.Name,
+		Activation: o.Activation, Locked: p.Screen.Locked, Battery: p.Power.Battery,
+		PublicKeyPEM: p.Trust.PublicKeyPEM,
+		TrustsHost:   func() bool { return len(p.Trust.Hosts()) > 0 },
+		Free:         volume.Free,
+		RestartHome:  p.restartHome,
+		Prohibited:   p.Apps.Prohibited,
 	})
 	p.Diagnostics = diagnostics.New(diagnostics.Options{
 		Identity: p.Identity, Clock: p.Clock, Name: p.Values.Name, Locked: p.Screen.Locked,
@@ -149,8 +157,13 @@ func (p *Phone) addValues(volume *files.Volume, name string) {
 
 // Boot restarts the phone. It ends all apps; the boot ID and the process
 // identifiers change. A phone with a passcode is locked afterwards. The developer
-// image stays mounted unless Options.NoImage was set.
-func (p *Phone) Boot() {
+// image stays mounted unless Options.NoImage was set. Two seconds later the home screen is up,
+// and notifications.Startup is posted.
+func (p *Phone) Boot() { p.BootFor(0) }
+
+// BootFor is like Boot for a phone that hosts can reach only after d. The home screen is up two
+// seconds after that, so that a host that comes back to the phone can wait for it.
+func (p *Phone) BootFor(d time.Duration) {
 	p.Clock.Boot()
 	p.Screen.Boot()
 	p.Processes.Boot()
@@ -159,8 +172,7 @@ func (p *Phone) Boot() {
 	p.Conditions.Disable("")
 	p.Trust.Dismiss()
 	p.Image.Boot()
-	p.Log.Writef("SpringBoard", "com.apple.SpringBoard", "Common", "SpringBoard finished startup")
-	p.Notifications.Post(notifications.Startup)
+	p.bootHome(d)
 }
 
 // lockChanged is called when the screen was locked or unlocked. Locking closes

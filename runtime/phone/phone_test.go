@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/apps"
 	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
+	"github.com/imdlua/imdlua/runtime/phone/values"
 )
 
 func TestDeveloperServices(t *testing.T) {
@@ -181,9 +185,6 @@ func TestBoot(t *testing.T) {
 	p := phonetest.New(t, phone.Options{})
 	before, nonce := p.Clock.BootID(), phonetest.Value(t, p, "", "ApNonce")
 	board, _ := p.Processes.Named("SpringBoard")
-	o := p.Notifications.Observe()
-	defer o.Close()
-	o.Add(notifications.Startup)
 	p.Boot()
 	if p.Clock.BootID() == before {
 		t.Errorf("BootID %s is that before the restart", before)
@@ -198,11 +199,90 @@ func TestBoot(t *testing.T) {
 	if again, _ := p.Processes.Named("SpringBoard"); again.PID == board.PID {
 		t.Errorf("SpringBoard is %d as before the restart", again.PID)
 	}
-	if name, err := o.Next(t.Context()); err != nil {
-		t.Errorf("Next: %v", err)
-	} else if name != notifications.Startup {
-		t.Errorf("Next = %v, want %v", name, notifications.Startup)
+}
+
+// TestHomeScreenAfterBoot checks that a host that comes back to a phone after a boot can wait
+// for its home screen.
+func TestHomeScreenAfterBoot(t *testing.T) {
+	t.Parallel()
+	for _, away := range []time.Duration{0, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			p := phonetest.New(t, phone.Options{})
+			p.BootFor(away)
+			time.Sleep(away)
+			synctest.Wait()
+			o := p.Notifications.Observe()
+			defer o.Close()
+			o.Add(notifications.Startup)
+			if name, err := o.Next(t.Context()); err != nil {
+				t.Errorf("Next: %v", err)
+			} else if name != notifications.Startup {
+				t.Errorf("Next = %v, want %v", name, notifications.Startup)
+			}
+		})
 	}
+}
+
+// TestActivation checks that the values about activation agree.
+func TestActivation(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]struct {
+		state           string
+		usable, bricked bool
+	}{
+		"":                 {values.Activated, true, false},
+		values.Unactivated: {values.Unactivated, false, true},
+		"FactoryActivated": {"FactoryActivated", true, false},
+	} {
+		p := phonetest.New(t, phone.Options{Activation: state})
+		for _, v := range []struct {
+			domain, key string
+			want        any
+		}{
+			{"", "ActivationState", want.state},
+			{"", "ActivationStateAcknowledged", want.usable},
+			{"", "BrickState", want.bricked},
+			{"com.apple.mobile.lockdown_cache", "ActivationState", want.state},
+		} {
+			if got := phonetest.Value(t, p, v.domain, v.key); got != v.want {
+				t.Errorf("%q: %s = %v, want %v", state, v.key, got, v.want)
+			}
+		}
+	}
+}
+
+// TestClass checks that all subjects say of which class a device is.
+func TestClass(t *testing.T) {
+	t.Parallel()
+	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
+		class, tablet := "iPhone", strings.HasPrefix(p.Identity.Profile.Name, "ipad")
+		if tablet {
+			class = "iPad"
+		}
+		if !strings.HasPrefix(p.Identity.ProductType, class) {
+			t.Errorf("product type %s, want the prefix %s", p.Identity.ProductType, class)
+		}
+		all := p.Diagnostics.Gestalt(nil)
+		for key, want := range map[string]any{
+			"DeviceClass": class, "CPUArchitecture": "arm64e",
+		} {
+			if got := phonetest.Value(t, p, "", key); got != want {
+				t.Errorf("%s = %v, want %v", key, got, want)
+			}
+			if all[key] != want {
+				t.Errorf("MobileGestalt: %s = %v, want %v", key, all[key], want)
+			}
+		}
+		if got := phonetest.Value(t, p, "", "TelephonyCapability"); got == tablet {
+			t.Errorf("TelephonyCapability = %v", got)
+		}
+		if on := all["telephony"] == true; on == tablet {
+			t.Errorf("MobileGestalt: telephony = %v", all["telephony"])
+		}
+		if name := p.SysdiagnoseName(time.Now()); !strings.Contains(name, "_iPhone-OS_"+class+"_") {
+			t.Errorf("SysdiagnoseName = %s, want %s in it", name, class)
+		}
+	})
 }
 
 func BenchmarkNew(b *testing.B) {

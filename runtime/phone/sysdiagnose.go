@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/phone/crashes"
 	"github.com/imdlua/imdlua/runtime/phone/failure"
 	"github.com/imdlua/imdlua/runtime/phone/files"
 )
@@ -24,12 +25,13 @@ const (
 // without its extension: sysdiagnose_2024.06.03_09-41-00+0000_iPhone-OS_iPhone_21F90.
 func (p *Phone) SysdiagnoseName(at time.Time) string {
 	return "sysdiagnose_" + at.In(p.Values.Zone()).Format("2006.01.02_15-04-05-0700") +
-		"_iPhone-OS_iPhone_" + p.Identity.Build
+		"_iPhone-OS_" + string(p.Identity.DeviceClass()) + "_" + p.Identity.Build
 }
 
 // Sysdiagnose makes a compressed archive for the analysis of problems: the crash
 // reports, the list of processes and, with logs, the log. It returns the file name
-// of the archive and its bytes.
+// of the archive and its bytes, and leaves the archive among the crash reports, in
+// crashes.SysdiagnoseDir.
 func (p *Phone) Sysdiagnose(logs bool) (name string, archive []byte, err error) {
 	now := p.Clock.Now()
 	name = p.SysdiagnoseName(now)
@@ -52,7 +54,11 @@ func (p *Phone) Sysdiagnose(logs bool) (name string, archive []byte, err error) 
 	if c.err != nil {
 		return "", nil, failure.Wrap("sysdiagnose", name, c.err)
 	}
-	return name + ".tar.gz", out.Bytes(), nil
+	name += ".tar.gz"
+	if err := p.Crashes.AddSysdiagnose(name, out.Bytes()); err != nil {
+		return "", nil, failure.Wrap("sysdiagnose", name, err)
+	}
+	return name, out.Bytes(), nil
 }
 
 // collector writes an archive and remembers its first error.
@@ -81,6 +87,9 @@ func (c *collector) add(name string, b []byte, at time.Time) {
 // tree adds the files of a directory. It leaves out files that cannot be read, as
 // real phones do.
 func (c *collector) tree(f *files.FS, dir, as string) {
+	if dir == crashes.SysdiagnoseDir {
+		return // an archive does not have the earlier ones in it
+	}
 	names, err := f.ReadDir("/" + dir)
 	if err != nil {
 		return

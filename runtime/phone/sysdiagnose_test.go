@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"path"
 	"strings"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/crashes"
 	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
@@ -35,6 +37,13 @@ func TestSysdiagnose(t *testing.T) {
 		if !strings.HasSuffix(name, "_iPhone-OS_iPhone_"+p.Identity.Build+".tar.gz") {
 			t.Fatalf("Sysdiagnose = %q, want the suffix _iPhone-OS_iPhone_%s.tar.gz", name,
 				p.Identity.Build)
+		}
+		left, err := p.Crashes.Files.ReadFile(path.Join(crashes.SysdiagnoseDir, name))
+		if err != nil {
+			t.Errorf("the archive among the crash reports: %v", err)
+		} else if !bytes.Equal(left, archive) {
+			t.Errorf("the archive among the crash reports has %d bytes, want %d", len(left),
+				len(archive))
 		}
 		z, err := gzip.NewReader(bytes.NewReader(archive))
 		if err != nil {
@@ -71,6 +80,11 @@ func TestSysdiagnose(t *testing.T) {
 		if files["crashes_and_spins/Panics"] != "" {
 			t.Errorf("crashes_and_spins/Panics = %q, want no content",
 				files["crashes_and_spins/Panics"])
+		}
+		for name := range files {
+			if strings.Contains(name, ".tar.gz") {
+				t.Errorf("%s is an archive in the archive", name)
+			}
 		}
 		if len(files) < 10 {
 			t.Errorf("%d files, want at least 10", len(files))

@@ -112,8 +112,8 @@ func TestList(t *testing.T) {
 				if props.ProductType() != p.Identity.ProductType {
 					t.Errorf("product type %q", props.ProductType())
 				}
-				if props.DeviceClass() != "iPhone" {
-					t.Errorf("class %q", props.DeviceClass())
+				if class := p.Identity.DeviceClass(); props.DeviceClass() != string(class) {
+					t.Errorf("class %q, want %q", props.DeviceClass(), class)
 				}
 				ecid, _ := p.Values.Get("", "UniqueChipID")
 				if props.UniqueChipID() != uint64(ecid.(int64)) {

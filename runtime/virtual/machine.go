@@ -90,9 +90,11 @@ type Machine struct {
 	lastTunnel   int
 	tunnelFaults TunnelFaults
 
+	following sync.Mutex // held while the networks follow EnableWifiConnections
+
 	life context.Context // ends at Close
 	end  context.CancelFunc
-	work sync.WaitGroup // restarts in progress
+	work sync.WaitGroup // restarts and changes of the networks in progress
 }
 
 // port is a port on which a started service or a permanent server listens.
@@ -135,6 +137,7 @@ func New(o Options) (*Machine, error) {
 		m.ports[o.Echo] = &port{serve: echo}
 	}
 	p.Power.OnAction(m.power)
+	p.Values.OnWifiConnections(m.wifiChanged)
 	return m, nil
 }
 
@@ -154,9 +157,9 @@ func (m *Machine) Listen(number uint16, serve func(ctx context.Context, c net.Co
 }
 
 // Attach plugs the device into a muxer. It does nothing if the device is plugged
-// in already.
+// in already, or if it is in recovery mode, in which a muxer does not see it.
 func (m *Machine) Attach(mux *usbmux.Muxer) {
-	if m.Attached() {
+	if m.Attached() || m.phone.Power.InRecovery() {
 		return
 	}
 	// The networks come first: a host that sees the device at the muxer finds it there.
@@ -182,11 +185,15 @@ func (m *Machine) plugIn(mux *usbmux.Muxer) {
 	}
 	m.mux = mux
 	m.id = mux.Attach(usbmux.Attachment{
-		UDID: m.phone.Identity.UDID, ProductID: 0x12A8, Speed: 480_000_000,
+		UDID: m.phone.Identity.UDID, ProductID: m.phone.Identity.USBProduct(),
+		Speed:   480_000_000,
 		Address: netip.Addr{}, Open: m.open,
 	})
 	m.phone.Notifications.Post("com.apple.mobile.lockdown.host_attached")
 }
+
+// ErrRecovery means that a device is in recovery mode, in which it cannot be reached.
+var ErrRecovery = errors.New("device is in recovery mode")
 
 // Replug plugs the device into the muxer that it was plugged into last.
 func (m *Machine) Replug() error {
@@ -195,6 +202,9 @@ func (m *Machine) Replug() error {
 	m.mu.Unlock()
 	if closed || mux == nil {
 		return net.ErrClosed
+	}
+	if m.phone.Power.InRecovery() {
+		return ErrRecovery
 	}
 	m.Attach(mux)
 	return nil
@@ -261,12 +271,46 @@ func (m *Machine) power(a power.Action) {
 	go func() {
 		defer m.work.Done()
 		m.leave()
+		if a == power.Recovery {
+			m.log.Warn("device is in recovery mode until it is told to leave it")
+		}
 		if a != power.Restart {
 			return
 		}
-		m.phone.Boot()
+		m.phone.BootFor(m.opts.Boot)
 		if link.Sleep(m.life, m.opts.Boot) == nil {
 			m.Attach(mux)
+		}
+	}()
+}
+
+// LeaveRecovery restarts a device that is in recovery mode, so that it comes back. It does
+// nothing if the device is not in recovery mode.
+func (m *Machine) LeaveRecovery() {
+	if m.phone.Power.InRecovery() {
+		m.log.Info("device leaves recovery mode")
+		m.phone.Power.Do(power.Restart)
+	}
+}
+
+// wifiChanged begins or ends lockdownd on the networks. It does the work on another goroutine,
+// because it is called while a connection is served that may end.
+func (m *Machine) wifiChanged() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	m.work.Add(1)
+	go func() {
+		defer m.work.Done()
+		m.following.Lock()
+		defer m.following.Unlock()
+		for _, p := range m.presences() {
+			if err := p.followWifi(); err != nil {
+				m.log.Warn("lockdownd is not on the network", "address", p.opts.Address, "err",
+					err)
+			}
 		}
 	}()
 }

@@ -31,7 +31,8 @@ type NetworkOptions struct {
 	// which devices have since iOS 17: the RSD list for hosts that are not paired,
 	// and remote pairing. They are there while the device is plugged in.
 	Ethernet bool
-	// Wifi opens lockdownd and, since iOS 17, remote pairing over TCP.
+	// Wifi opens lockdownd and, since iOS 17, remote pairing over TCP. lockdownd is there only
+	// while EnableWifiConnections is on.
 	Wifi bool
 	// Trusted opens the RSD list for paired hosts and all services in it, which
 	// devices have only inside tunnels. It serves to test programs that take the
@@ -54,6 +55,7 @@ type Presence struct {
 
 	mu     sync.Mutex
 	up     *listening
+	wifi   *listening // lockdownd; nil while connections over Wi-Fi are switched off
 	closed bool
 }
 
@@ -111,10 +113,14 @@ func (p *Presence) Address() netip.Addr { return p.opts.Address }
 func (p *Presence) Ports() Ports {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.up == nil {
-		return Ports{}
+	var ports Ports
+	if p.up != nil {
+		ports = p.up.ports
 	}
-	return p.up.ports
+	if p.wifi != nil {
+		ports.Lockdown = p.wifi.ports.Lockdown
+	}
+	return ports
 }
 
 // Close takes the device off the network and waits for its connections.
@@ -130,23 +136,60 @@ func (p *Presence) Close() error {
 func (p *Presence) come() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.up != nil {
+	if p.closed || p.up != nil || p.machine.phone.Power.InRecovery() {
 		return nil
 	}
-	l := &listening{m: p.machine, address: p.opts.Address}
-	l.life, l.end = context.WithCancel(context.Background())
-	if err := l.open(&p.opts); err != nil {
-		l.close()
+	up, err := p.listen((*listening).open)
+	if err != nil {
 		return err
 	}
-	if p.opts.Announce {
-		if err := p.announce(l); err != nil {
-			l.close()
-			return err
-		}
+	if p.wantsWifi() {
+		p.wifi, err = p.listen((*listening).openWifi)
 	}
-	p.up = l
+	if err != nil {
+		up.close()
+		return err
+	}
+	p.up = up
 	return nil
+}
+
+// listen opens listeners and advertises them.
+func (p *Presence) listen(open func(*listening, *NetworkOptions) error) (*listening, error) {
+	l := &listening{m: p.machine, address: p.opts.Address}
+	l.life, l.end = context.WithCancel(context.Background())
+	err := open(l, &p.opts)
+	if err == nil && p.opts.Announce && l.ports != (Ports{}) {
+		err = p.announce(l)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// wantsWifi reports whether lockdownd accepts connections here.
+func (p *Presence) wantsWifi() bool {
+	return p.opts.Wifi && p.machine.phone.Values.WifiConnections()
+}
+
+// followWifi begins or ends lockdownd after EnableWifiConnections was written.
+func (p *Presence) followWifi() (err error) {
+	p.mu.Lock()
+	var gone *listening
+	switch here := p.up != nil && p.wantsWifi(); {
+	case here && p.wifi == nil:
+		p.wifi, err = p.listen((*listening).openWifi)
+	case !here && p.wifi != nil:
+		gone, p.wifi = p.wifi, nil
+		gone.stop()
+	}
+	p.mu.Unlock()
+	if gone != nil {
+		gone.work.Wait()
+	}
+	return err
 }
 
 // announce advertises the ports of l by Bonjour until l is closed.
@@ -193,11 +236,18 @@ func interfaceOf(a netip.Addr) (string, error) {
 // leave closes the listeners and waits for the connections.
 func (p *Presence) leave() {
 	p.mu.Lock()
-	l := p.up
-	p.up = nil
+	all := []*listening{p.wifi, p.up}
+	p.wifi, p.up = nil, nil
 	p.mu.Unlock()
-	if l != nil {
-		l.close()
+	for _, l := range all {
+		if l != nil {
+			l.stop()
+		}
+	}
+	for _, l := range all {
+		if l != nil {
+			l.work.Wait()
+		}
 	}
 }
 
@@ -211,7 +261,7 @@ func (m *Machine) presences() []*Presence {
 	return append([]*Presence(nil), m.shown...)
 }
 
-// open opens the listeners that the options ask for.
+// open opens the listeners that the options ask for, except that of lockdownd.
 func (l *listening) open(o *NetworkOptions) (err error) {
 	modern := l.m.phone.Identity.VersionNumber() >= 1700
 	if o.Ethernet && modern {
@@ -226,15 +276,15 @@ func (l *listening) open(o *NetworkOptions) (err error) {
 			return err
 		}
 	}
-	if o.Wifi {
-		l.ports.Lockdown, err = l.listen(lockdown.Port, o.Fixed, false, l.serveLockdown)
-		if err != nil {
-			return err
-		}
-		if modern {
-			l.ports.Pairing, err = l.listen(remotepair.DefaultPort, o.Fixed, false, l.servePairing)
-		}
+	if o.Wifi && modern {
+		l.ports.Pairing, err = l.listen(remotepair.DefaultPort, o.Fixed, false, l.servePairing)
 	}
+	return err
+}
+
+// openWifi opens the listener of lockdownd.
+func (l *listening) openWifi(o *NetworkOptions) (err error) {
+	l.ports.Lockdown, err = l.listen(lockdown.Port, o.Fixed, false, l.serveLockdown)
 	return err
 }
 
@@ -367,6 +417,12 @@ func (l *listening) serve(c net.Conn, serve func(context.Context, net.Conn)) {
 
 // close closes the listeners and connections and waits until they have ended.
 func (l *listening) close() {
+	l.stop()
+	l.work.Wait()
+}
+
+// stop closes the listeners and connections.
+func (l *listening) stop() {
 	if l.told != nil {
 		l.told.Close() // withdraws the advertisement from the network
 	}
@@ -377,5 +433,4 @@ func (l *listening) close() {
 	for _, tcp := range listeners {
 		tcp.Close()
 	}
-	l.work.Wait()
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"strings"
 
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
@@ -196,18 +198,50 @@ func (m *Machine) knownBag(bag []byte) bool {
 	return false
 }
 
+// coreDevice is the prefix of the names of the services of the CoreDevice family.
+const coreDevice = "com.apple.coredevice."
+
 // absent returns the device side of a listed service that the virtual device does
-// not implement. If it speaks RemoteXPC, the connection is set up and gets no
-// answers. All others are closed at once.
+// not implement. If it speaks RemoteXPC, every request is answered with an error: that of an
+// action that is not implemented in the CoreDevice family, and otherwise a dictionary with the
+// errno of an operation that is not supported. A message that wants no reply ends the
+// connection, as the end of a daemon does. All other services are closed at once.
 func (m *Machine) absent(s rsd.Service) service.Handler {
 	if s.Transport() != rsd.RemoteXPC {
 		return handler(func(context.Context, net.Conn) error { return nil })
 	}
-	silent := func(ctx context.Context, c *remotexpc.Conn) error {
-		_, err := c.Receive(ctx)
-		return err
+	if strings.HasPrefix(s.Name, coreDevice) {
+		return m.core.Unimplemented()
 	}
-	return &remotexpc.Device{Options: remotexpc.Options{Budget: m.budget}, Handle: silent}
+	refuse := func(ctx context.Context, c *remotexpc.Conn) error {
+		for {
+			q, err := c.Receive(ctx)
+			if err != nil {
+				if c.Err() == nil && ctx.Err() == nil {
+					continue // one message that is malformed
+				}
+				return err
+			}
+			if !q.WantsReply() {
+				return nil
+			}
+			if err := c.Reply(ctx, q, unsupported(s.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return &remotexpc.Device{
+		Options: remotexpc.Options{Budget: m.budget, Logger: m.opts.Logger}, Handle: refuse,
+	}
+}
+
+// unsupported is the answer of a service that the virtual device does not implement.
+func unsupported(name string) xpc.Dict {
+	const enotsup = 45 // on Darwin
+	return xpc.Dict{
+		{Key: "error", Value: int64(enotsup)},
+		{Key: "errorDescription", Value: name + " is not implemented by the virtual device."},
+	}
 }
 
 // pairing returns the device side of a remote pairing channel. listen opens the

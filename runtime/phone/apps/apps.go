@@ -89,6 +89,8 @@ type Apps struct {
 	mu   sync.RWMutex
 	byID map[string]*App
 	seq  int64
+	// keepApps prohibits hosts to remove apps.
+	keepApps bool
 }
 
 // New returns the apps of a new phone.
@@ -144,6 +146,14 @@ func (a *App) FileSharing() bool { return a.spec.FileSharing }
 
 // Developer reports get-task-allow: VendContainer is allowed.
 func (a *App) Developer() bool { return a.spec.Developer }
+
+// Team is the identifier of the team that signed the app; "" for an app of the system.
+func (a *App) Team() string {
+	if a.spec.Type != User {
+		return ""
+	}
+	return a.spec.Team
+}
 
 // Container is the app's data container.
 func (a *App) Container() *files.FS { return a.data.fs }
@@ -240,7 +250,7 @@ func (t *Apps) Install(spec Spec) (*App, error) {
 
 // Remove removes an app and its data container, ends its process, and posts
 // notifications.AppUninstalled. The error is fs.ErrNotExist for an unknown app, and
-// fs.ErrPermission for a system app.
+// fs.ErrPermission for one that is not Removable.
 func (t *Apps) Remove(bundleID string) error {
 	t.mu.Lock()
 	t.ready()
@@ -249,7 +259,7 @@ func (t *Apps) Remove(bundleID string) error {
 	switch {
 	case a == nil:
 		err = fs.ErrNotExist
-	case a.spec.Type != User:
+	case a.spec.Type != User || t.keepApps:
 		err = fs.ErrPermission
 	default:
 		delete(t.byID, bundleID)

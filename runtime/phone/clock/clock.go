@@ -84,6 +84,9 @@ func (c *Clock) Booted() (at time.Time, number int) {
 // MachTime returns the time since boot in ticks of 24 MHz.
 func (c *Clock) MachTime() uint64 { return c.MachTimeAt(c.Now()) }
 
+// AfterFunc calls f on a goroutine of its own when d has passed. Set does not change when.
+func (c *Clock) AfterFunc(d time.Duration, f func()) { time.AfterFunc(d, f) }
+
 // MachTimeAt returns the MachTime at a time of day.
 func (c *Clock) MachTimeAt(t time.Time) uint64 {
 	booted, _ := c.Booted()

@@ -12,11 +12,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/files"
 	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 // Root is the path of the tree of reports on the phone.
 const Root = "/var/mobile/Library/Logs/CrashReporter/"
+
+// SysdiagnoseDir is the directory of sysdiagnose archives in the tree.
+const SysdiagnoseDir = "DiagnosticLogs/sysdiagnose"
 
 // Types of reports, which are bug_type in the header of a report.
 const (
@@ -34,6 +38,15 @@ type Report struct {
 	Process   processes.Process
 	Version   string // of the app, CFBundleShortVersionString
 	Build     string // of the app, CFBundleVersion
+	Team      string // identifier of the team that signed the app; "" for the system
+	Developer bool   // the app is signed for development
+	// Uptime is the time since the boot; 0 means a time that the name of the report decides.
+	Uptime time.Duration
+}
+
+// State is the state of the phone that reports have.
+type State struct {
+	Locked, Unlocked bool // it is locked; it was unlocked since its boot
 }
 
 // Options of Crashes.
@@ -42,9 +55,13 @@ type Options struct {
 	Clock    *clock.Clock
 	Volume   *files.Volume
 	Log      *log.Log
+	// Notifications receives a notification for each sysdiagnose archive.
+	Notifications *notifications.Center
 	// Old is the reports that a new phone has; it is called when somebody looks, and
 	// their times are set here.
 	Old func() []Report
+	// State returns the state of the phone.
+	State func() State
 	// Zone is the time zone of the phone.
 	Zone func() *time.Location
 }
@@ -72,7 +89,7 @@ func (r Report) file(loc *time.Location) string {
 
 // fill adds the crash reports of a new phone.
 func (c *Crashes) fill(f *files.FS) {
-	f.Seed("DiagnosticLogs/sysdiagnose", "Panics", "Retired", "com.apple.appstored")
+	f.Seed(SysdiagnoseDir, "Panics", "Retired", "com.apple.appstored")
 	loc := time.UTC // a new phone's reports must not depend on its settings
 	for i, r := range c.o.Old() {
 		r.At = files.Epoch.Add(time.Duration(i*7+3) * time.Hour).Add(
@@ -104,6 +121,24 @@ func (c *Crashes) Add(r Report) (string, error) {
 	}
 	c.announce(file)
 	return file, nil
+}
+
+// AddSysdiagnose adds a sysdiagnose archive to the tree. While it is written, it has the name of
+// an archive in progress, as on real phones.
+func (c *Crashes) AddSysdiagnose(name string, archive []byte) error {
+	if err := c.Files.Mkdir(SysdiagnoseDir); err != nil { // a host may have removed it
+		return err
+	}
+	working := path.Join(SysdiagnoseDir, "IN_PROGRESS_"+name)
+	if err := c.Files.WriteFile(working, archive); err != nil {
+		_ = c.Files.Remove(working) // the error of writing counts
+		return err
+	}
+	if err := c.Files.Rename(working, path.Join(SysdiagnoseDir, name)); err != nil {
+		return err
+	}
+	c.o.Notifications.Post(notifications.SysdiagnoseStopped)
+	return nil
 }
 
 func trimIPS(name string) string { return name[:len(name)-len(".ips")] }

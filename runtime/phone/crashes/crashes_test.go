@@ -52,10 +52,104 @@ func checkReport(t *testing.T, p *phone.Phone, name string, b []byte) (head, bod
 	return head, body
 }
 
+// bodyKeys are the keys that the bodies of devices have, by the type of the report.
+var bodyKeys = map[string]string{
+	crashes.Crash: `uptime procName procPath pid parentPid userID coalitionID parentProc
+		coalitionName procRole captureTime procLaunch procStartAbsTime procExitAbsTime version
+		deployVersion modelCode cpuType basebandVersion osVersion incident bug_type
+		crashReporterKey isCorpse wasUnlockedSinceBoot isLocked ldm throttleTimeout trmStatus
+		codeSigningID codeSigningTeamID codeSigningFlags codeSigningTrustLevel
+		codeSigningValidationCategory instructionByteStream exception termination faultingThread
+		threads usedImages sharedCache vmSummary vmRegionInfo legacyInfo logWritingSignature
+		trialInfo reportNotes`,
+	crashes.Jetsam: `build product kernel incident crashReporterKey date bug_type timeDelta
+		genCounter codeSigningMonitor largestProcess memoryStatus processes`,
+	crashes.Stack: `build product socId kernel incident crashReporterKey date bug_type
+		memoryStatus processByPid binaryImages notes reason frontmostPids exception
+		absoluteTime`,
+	crashes.Panic: `build product socId kernel incident crashReporterKey date bug_type
+		memoryStatus processByPid binaryImages notes panicString panicFlags otherString`,
+}
+
+func checkKeys(t *testing.T, name string, body map[string]any, keys string) {
+	t.Helper()
+	for _, key := range strings.Fields(keys) {
+		if _, ok := body[key]; !ok {
+			t.Errorf("%s has no %s", name, key)
+		}
+	}
+}
+
+// checkThreads checks that the registers of the thread that crashed agree with its frames.
+func checkThreads(t *testing.T, name string, body map[string]any) {
+	t.Helper()
+	var r struct {
+		FaultingThread int
+		Threads        []struct {
+			Triggered   bool
+			Frames      []struct{ ImageIndex, ImageOffset uint64 }
+			ThreadState *struct {
+				Flavor                         string
+				X                              []struct{ Value uint64 }
+				FP, LR, SP, PC, CPSR, FAR, ESR struct{ Value uint64 }
+			}
+		}
+		UsedImages []struct {
+			Base, Size uint64
+			UUID       string
+		}
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if len(r.Threads) < 2 {
+		t.Fatalf("%s has %d threads, want at least 2", name, len(r.Threads))
+	}
+	for i, th := range r.Threads {
+		for _, f := range th.Frames {
+			if f.ImageIndex >= uint64(len(r.UsedImages)) {
+				t.Fatalf("%s: a frame of thread %d has the image %d of %d", name, i, f.ImageIndex,
+					len(r.UsedImages))
+			}
+			if size := r.UsedImages[f.ImageIndex].Size; f.ImageOffset >= size {
+				t.Errorf("%s: a frame of thread %d is at %d of %d bytes", name, i, f.ImageOffset,
+					size)
+			}
+		}
+		if crashed := i == r.FaultingThread; th.Triggered != crashed {
+			t.Errorf("%s: thread %d: triggered %v, want %v", name, i, th.Triggered, crashed)
+		}
+	}
+	th := r.Threads[r.FaultingThread]
+	if th.ThreadState == nil {
+		t.Fatalf("%s: the thread that crashed has no threadState", name)
+	}
+	if th.ThreadState.Flavor != "ARM_THREAD_STATE64" {
+		t.Errorf("%s: flavor %q", name, th.ThreadState.Flavor)
+	}
+	if n := len(th.ThreadState.X); n != 29 {
+		t.Errorf("%s: %d registers, want 29", name, n)
+	}
+	for i, got := range []uint64{th.ThreadState.PC.Value, th.ThreadState.LR.Value} {
+		f := th.Frames[i]
+		if want := r.UsedImages[f.ImageIndex].Base + f.ImageOffset; got != want {
+			t.Errorf("%s: frame %d is at %#x, the register has %#x", name, i, want, got)
+		}
+	}
+	if th.ThreadState.FAR.Value != 0 {
+		t.Errorf("%s: far = %#x, want the address 0 of the exception", name,
+			th.ThreadState.FAR.Value)
+	}
+}
+
 func TestCrashTree(t *testing.T) {
 	t.Parallel()
 	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
-		bugs, dirs := map[any]int{}, map[string]int{}
+		bugs, dirs := map[string]int{}, map[string]int{}
 		phonetest.EachFile(t, p.Crashes.Files, "/", func(name string, i files.Info) {
 			if i.Kind == files.Directory {
 				dirs[name] += 0
@@ -72,8 +166,13 @@ func TestCrashTree(t *testing.T) {
 			if int64(len(b)) != i.Size {
 				t.Fatalf("%s has %d bytes, want %d", name, len(b), i.Size)
 			}
-			head, _ := checkReport(t, p, name, b)
-			bugs[head["bug_type"]]++
+			head, body := checkReport(t, p, name, b)
+			bug, _ := head["bug_type"].(string)
+			bugs[bug]++
+			checkKeys(t, name, body, bodyKeys[bug])
+			if bug == crashes.Crash {
+				checkThreads(t, name, body)
+			}
 		})
 		if bugs[crashes.Crash] < 6 {
 			t.Errorf("%d crash reports, want at least 6", bugs[crashes.Crash])
@@ -123,6 +222,14 @@ func TestCrash(t *testing.T) {
 	}
 	if head["app_version"] != "4.0" {
 		t.Errorf("head[app_version] = %q, want %q", head["app_version"], "4.0")
+	}
+	checkThreads(t, file, body)
+	launched := proc.Started.In(p.Values.Zone()).Format("2006-01-02 15:04:05.0000 -0700")
+	if body["procLaunch"] != launched {
+		t.Errorf("body[procLaunch] = %v, want %v", body["procLaunch"], launched)
+	}
+	if team := body["codeSigningTeamID"]; team != "V1RTUALDEV" {
+		t.Errorf("body[codeSigningTeamID] = %v, want the team of the app", team)
 	}
 	if body["pid"] != float64(proc.PID) {
 		t.Errorf("body[pid] = %v, want %v", body["pid"], float64(proc.PID))

@@ -70,6 +70,11 @@ func (d *Diagnostics) Gestalt(keys []string) plist.Dict {
 	for _, key := range capabilities {
 		known[key] = true
 	}
+	if d.id.Telephony() {
+		for _, key := range phoneCapabilities {
+			known[key] = true
+		}
+	}
 	if len(keys) == 0 {
 		return known
 	}
@@ -82,16 +87,25 @@ func (d *Diagnostics) Gestalt(keys []string) plist.Dict {
 	return out
 }
 
-// capabilities are the values of UIRequiredDeviceCapabilities. The phones of all
-// profiles have all of them.
+// capabilities are the values of UIRequiredDeviceCapabilities that the devices of all
+// profiles have.
 var capabilities = []string{
 	"accelerometer", "arkit", "arm64", "armv7", "auto-focus-camera", "bluetooth-le", "camera-flash",
 	"front-facing-camera", "gamekit", "gps", "gyroscope", "healthkit",
 	"iphone-ipad-minimum-performance-a12",
-	"location-services", "magnetometer", "metal", "microphone", "nfc", "opengles-1", "opengles-2",
+	"location-services", "magnetometer", "metal", "microphone", "opengles-1", "opengles-2",
 	"opengles-3",
-	"peer-peer", "sms", "still-camera", "telephony", "video-camera", "wifi",
+	"peer-peer", "still-camera", "video-camera", "wifi",
 }
+
+// phoneCapabilities are those of iPhones alone.
+var phoneCapabilities = []string{"nfc", "sms", "telephony"}
+
+// classNumbers are the values of DeviceClassNumber, and idioms those of ArtworkDeviceIdiom.
+var (
+	classNumbers = map[identity.Class]int64{identity.IPhone: 1, identity.IPad: 3}
+	idioms       = map[identity.Class]string{identity.IPhone: "phone", identity.IPad: "pad"}
+)
 
 // gestalt returns the answers of MobileGestalt, except the capabilities.
 func (d *Diagnostics) gestalt() plist.Dict {
@@ -106,10 +120,10 @@ func (d *Diagnostics) gestalt() plist.Dict {
 		"BluetoothAddress":                     id.Bluetooth,
 		"BoardId":                              id.BoardID,
 		"BuildVersion":                         id.Build,
-		"CPUArchitecture":                      "arm64e",
+		"CPUArchitecture":                      id.Architecture(),
 		"ChipID":                               int64(id.ChipID),
-		"DeviceClass":                          "iPhone",
-		"DeviceClassNumber":                    int64(1),
+		"DeviceClass":                          string(id.DeviceClass()),
+		"DeviceClassNumber":                    classNumbers[id.DeviceClass()],
 		"DeviceColor":                          id.Color,
 		"DeviceEnclosureColor":                 id.Enclosure,
 		"DeviceName":                           d.o.Name(),
@@ -137,14 +151,14 @@ func (d *Diagnostics) gestalt() plist.Dict {
 		"RegionInfo":                           "LL/A",
 		"ReleaseType":                          "User",
 		"SerialNumber":                         id.Serial,
-		"SupportedDeviceFamilies":              []any{int64(1)},
+		"SupportedDeviceFamilies":              id.Families(),
 		"UniqueChipID":                         int64(id.ECID),
 		"UniqueDeviceID":                       id.UDID,
 		"UserAssignedDeviceName":               d.o.Name(),
 		"WifiAddress":                          id.WiFi,
 		"main-screen-class":                    int64(14),
 		"main-screen-height":                   id.Height,
-		"main-screen-scale":                    identity.ScreenScale,
+		"main-screen-scale":                    id.ScreenScale(),
 		"main-screen-width":                    id.Width,
 		"supports-force-touch":                 false,
 	}
@@ -152,9 +166,9 @@ func (d *Diagnostics) gestalt() plist.Dict {
 
 func (d *Diagnostics) artwork() plist.Dict {
 	return plist.Dict{
-		"ArtworkDeviceIdiom":              "phone",
+		"ArtworkDeviceIdiom":              idioms[d.id.DeviceClass()],
 		"ArtworkDeviceProductDescription": d.id.Marketing,
-		"ArtworkDeviceScaleFactor":        identity.ScreenScale,
+		"ArtworkDeviceScaleFactor":        d.id.ScreenScale(),
 		"ArtworkDeviceSubType":            d.id.Height,
 	}
 }

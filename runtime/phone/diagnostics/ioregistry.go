@@ -296,7 +296,8 @@ func (d *Diagnostics) storageProperties() plist.Dict {
 
 func (d *Diagnostics) usbProperties() plist.Dict {
 	return plist.Dict{
-		"USB Product Name": "iPhone", "USB Serial Number": d.id.UDID[:8] + d.id.UDID[9:],
-		"idProduct": int64(0x12A8), "idVendor": int64(0x05AC),
+		"USB Product Name":  string(d.id.DeviceClass()),
+		"USB Serial Number": d.id.UDID[:8] + d.id.UDID[9:],
+		"idProduct":         int64(d.id.USBProduct()), "idVendor": int64(0x05AC),
 	}
 }

@@ -3,6 +3,8 @@
 package files
 
 import (
+	"cmp"
+	"hash/crc32"
 	"io/fs"
 	"maps"
 	"math"
@@ -266,6 +268,31 @@ func (n *node) info() Info {
 
 // ReadDir lists the names of a directory, sorted, without "." and "..".
 func (f *FS) ReadDir(path string) ([]string, error) {
+	names, err := f.list(path)
+	slices.Sort(names)
+	return names, err
+}
+
+// ListDir lists the same names as ReadDir in the order of the file system. As on APFS, which
+// keeps the entries of a directory by the hash of their names, it is always the same and looks
+// like no order.
+func (f *FS) ListDir(path string) ([]string, error) {
+	names, err := f.list(path)
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(nameHash(a), nameHash(b)), strings.Compare(a, b))
+	})
+	return names, err
+}
+
+// nameHash is the hash by which APFS orders names: the lower 22 bits of a CRC-32C.
+func nameHash(name string) uint32 {
+	return crc32.Checksum([]byte(name), castagnoli) & (1<<22 - 1)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// list lists the names of a directory in random order.
+func (f *FS) list(path string) ([]string, error) {
 	f.ready()
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -278,7 +305,7 @@ func (f *FS) ReadDir(path string) ([]string, error) {
 	case at.node.denied:
 		return nil, failure.Wrap("read directory", path, fs.ErrPermission)
 	}
-	return slices.Sorted(maps.Keys(at.node.children)), nil
+	return slices.Collect(maps.Keys(at.node.children)), nil
 }
 
 // Usage returns the size of the volume, its free space and its block size, in

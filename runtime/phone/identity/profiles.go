@@ -5,6 +5,7 @@ package identity
 type Profile struct {
 	Name        string // as Options.Profile
 	DeviceName  string
+	Class       Class // "" means IPhone
 	Marketing   string
 	Major       int // of the iOS version
 	Version     string
@@ -48,8 +49,62 @@ type Profile struct {
 	RemotePairing int64
 }
 
-// ScreenScale is the number of pixels to a point of the screen, on all profiles.
-const ScreenScale = 3.0
+// Class is the kind of device, as DeviceClass of lockdown says it.
+type Class string
+
+// The classes of the profiles.
+const (
+	IPhone Class = "iPhone"
+	IPad   Class = "iPad"
+)
+
+// DeviceClass returns the class of the device.
+func (p *Profile) DeviceClass() Class {
+	if p.Class == "" {
+		return IPhone
+	}
+	return p.Class
+}
+
+// firstPAC is the first chip with pointer authentication, that of the A12.
+const firstPAC = 0x8020
+
+// Architecture returns the architecture of the processor: arm64e if it has pointer
+// authentication, otherwise arm64.
+func (p *Profile) Architecture() string {
+	if p.ChipID < firstPAC {
+		return "arm64"
+	}
+	return "arm64e"
+}
+
+// Families returns the values of UIDeviceFamily of the apps that run on the device. iPads run
+// the apps of iPhones as well.
+func (p *Profile) Families() []any {
+	if p.DeviceClass() == IPad {
+		return []any{int64(1), int64(2)}
+	}
+	return []any{int64(1)}
+}
+
+// USBProduct returns the product identifier of the device on the USB.
+func (p *Profile) USBProduct() uint16 {
+	if p.DeviceClass() == IPad {
+		return 0x12AB
+	}
+	return 0x12A8
+}
+
+// Telephony reports whether the device makes phone calls.
+func (p *Profile) Telephony() bool { return p.DeviceClass() == IPhone }
+
+// ScreenScale returns the number of pixels to a point of the screen.
+func (p *Profile) ScreenScale() float64 {
+	if p.DeviceClass() == IPad {
+		return 2
+	}
+	return 3
+}
 
 const gib = 1 << 30
 
@@ -137,6 +192,36 @@ var profiles = []*Profile{
 		Design: 3095, Width: 1170, Height: 2532, GestaltGone: true, ClockLocked: true,
 		RemotePairing: 26,
 	},
+	{
+		Name: "ipad17", DeviceName: "Virtual iPad", Class: IPad,
+		Marketing: "iPad (10th generation)", Major: 17,
+		Version: "17.5.1", Build: "21F90", Darwin: "23.5.0",
+		ProductType: "iPad13,19", Hardware: "J272AP", Platform: "t8101", ChipID: 0x8101,
+		BoardID: 10,
+		IBoot:   "iBoot-10151.122.1", ModelNumber: "MQ6J3", Color: "1", Enclosure: "2",
+		BasebandVersion: "5.00.01", BasebandChip: 2814177, BasebandCert: 2315222105,
+		PRI: [3]int64{0, 1, 163},
+		TAC: "35407520", TAC2: "35407521", MACBank: 0x3C3B77, Salt: 0x11705, Carrier: "58.0",
+		Capacity: 64_000_000_000 - 13*gib, SystemSize: 13 * gib, Used: 19*gib + 131*4096,
+		RAM:    4 * gib,
+		Design: 7606, Width: 1640, Height: 2360, GestaltGone: true, ClockLocked: true,
+		RemotePairing: 19,
+	},
+	{
+		Name: "ipad18", DeviceName: "Virtual iPad", Class: IPad,
+		Marketing: "iPad Pro 11-inch (M4)", Major: 18,
+		Version: "18.5", Build: "22F76", Darwin: "24.5.0",
+		ProductType: "iPad16,4", Hardware: "J718AP", Platform: "t8132", ChipID: 0x8132,
+		BoardID: 6,
+		IBoot:   "iBoot-11881.122.1", ModelNumber: "MVW13", Color: "1", Enclosure: "1",
+		BasebandVersion: "4.40.01", BasebandChip: 2830561, BasebandCert: 1938027712,
+		PRI: [3]int64{0, 1, 170},
+		TAC: "35641730", TAC2: "35641731", MACBank: 0x60DD70, Salt: 0x11805, Carrier: "63.0",
+		Capacity: 256_000_000_000 - 15*gib, SystemSize: 15 * gib, Used: 55*gib + 613*4096,
+		RAM:    8 * gib,
+		Design: 8160, Width: 1668, Height: 2420, GestaltGone: true, ClockLocked: true,
+		RemotePairing: 24,
+	},
 }
 
 // profileNamed returns nil for an unknown name.
@@ -149,7 +234,8 @@ func profileNamed(name string) *Profile {
 	return nil
 }
 
-// Profiles lists the names of all profiles, oldest iOS first.
+// Profiles lists the names of all profiles: iPhones, then iPads, each with the oldest iOS
+// first.
 func Profiles() []string {
 	names := make([]string, len(profiles))
 	for i, p := range profiles {

@@ -3,7 +3,11 @@ package log
 const (
 	Backlog     = backlog
 	HistorySize = historySize
+	Tick        = tick
 )
+
+// LargestBurst is the number of lines that are held back at most, at a rate.
+var LargestBurst = largestBurst
 
 // NormalRate returns the rate in lines a second for a value of Options.Rate.
 var NormalRate = normalRate

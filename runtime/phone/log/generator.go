@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // generator makes the lines that daemons log by themselves while there is a watch.
@@ -19,6 +21,24 @@ type talker struct{ stop, done chan struct{} }
 // tick is the usual step of the generator. At each step it makes several lines if
 // need be, so that no line needs a timer of its own.
 const tick = 20 * time.Millisecond
+
+// The daemons log in bursts, as those of real phones do.
+const (
+	// burstSeconds is for how long the lines of the largest burst are held back.
+	burstSeconds = 0.4
+	// maxBurst is the number of lines of the largest burst.
+	maxBurst = 512
+	// burstGap is the time between two lines of a burst.
+	burstGap = 200 * time.Microsecond
+)
+
+// burst returns the number of lines of the n-th burst at a rate. It is 1 at low rates.
+func (l *Log) burst(n uint64, rate float64) int {
+	most := largestBurst(rate)
+	return 1 + int(files.Mix(l.o.Identity.Seed^n*0x9E3779B97F4A7C15)%uint64(most))
+}
+
+func largestBurst(rate float64) int { return min(max(int(rate*burstSeconds), 1), maxBurst) }
 
 // backlog is the number of lines that a phone has logged before the first use of
 // the log.
@@ -57,14 +77,15 @@ func (t *talker) wait() {
 	}
 }
 
-// talk writes the lines that are due at each step. It carries fractions of lines
-// over to the next step. After a pause, such as a suspended laptop, it makes up for
-// at most a second.
+// talk writes the bursts that are due at each step. A burst is due when there has been time for
+// all of its lines, so that the rate is that of the phone. After a pause, such as a suspended
+// laptop, it makes up for at most a second.
 func (l *Log) talk(t *talker, rate float64, step time.Duration) {
 	defer close(t.done)
 	clock := time.NewTicker(step)
 	defer clock.Stop()
 	last, owed := time.Now(), 0.0
+	bursts, size := uint64(0), 1 // a reader gets the first line soon
 	for {
 		select {
 		case <-t.stop:
@@ -75,10 +96,15 @@ func (l *Log) talk(t *talker, rate float64, step time.Duration) {
 		gap := min(now.Sub(last), max(time.Second, 2*step))
 		last = now
 		owed += gap.Seconds() * rate
-		n := int(owed)
-		owed -= float64(n)
+		n := 0
+		for owed >= float64(size) {
+			owed -= float64(size)
+			n += size
+			bursts++
+			size = l.burst(bursts, rate)
+		}
 		if n > 0 {
-			l.emit(n, gap, t.stop)
+			l.emit(n, min(gap, time.Duration(n)*burstGap), t.stop)
 		}
 	}
 }

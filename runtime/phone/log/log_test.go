@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -187,7 +188,8 @@ func TestGeneratorRate(t *testing.T) {
 			time.Sleep(10*time.Second + time.Millisecond)
 			synctest.Wait()
 			made := p.Log.Made() - past
-			if made+want/100+1 < want || made > want+want/100+1 {
+			late := uint64(log.LargestBurst(log.NormalRate(rate)))
+			if made+want/100+late < want || made > want+want/100+1 {
 				t.Errorf("rate %v: %d lines in 10 s, want about %d", rate, made, want)
 			}
 			w.Close()
@@ -195,6 +197,46 @@ func TestGeneratorRate(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			if more := p.Log.Made() - past; more != 0 {
 				t.Errorf("rate %v: %d lines with nobody listening", rate, more)
+			}
+		})
+	}
+}
+
+// TestGeneratorBursts checks that lines come in bursts of several sizes, with pauses between
+// them, and that no burst is larger than the queue of a watch.
+func TestGeneratorBursts(t *testing.T) {
+	t.Parallel()
+	for rate, steps := range map[float64]int{20: 300, 500: 300, 50_000: 40} {
+		synctest.Test(t, func(t *testing.T) {
+			p := phonetest.New(t, phone.Options{LogRate: rate})
+			w := p.Log.Watch(log.WatchOptions{PID: -1, Info: true, Debug: true})
+			defer w.Close()
+			var times []time.Time
+			sizes, pauses := map[int]bool{}, 0
+			for range steps {
+				time.Sleep(log.Tick)
+				synctest.Wait()
+				n := 0
+				phonetest.Drain(w.Next, func(e *log.Entry) {
+					times = append(times, e.Time)
+					n++
+				})
+				sizes[n] = true
+				if n == 0 {
+					pauses++
+				}
+			}
+			if len(sizes) < 4 {
+				t.Errorf("rate %v: steps with %v lines, want at least 4 numbers", rate, sizes)
+			}
+			if rate <= 500 && pauses < steps/3 {
+				t.Errorf("rate %v: %d of %d steps without lines, want a third", rate, pauses, steps)
+			}
+			if !slices.IsSortedFunc(times, time.Time.Compare) {
+				t.Errorf("rate %v: the times of the lines are not in order", rate)
+			}
+			if n := w.Dropped(); n > 0 {
+				t.Errorf("rate %v: %d lines are lost", rate, n)
 			}
 		})
 	}

@@ -43,6 +43,8 @@ const (
 	LockState = "com.apple.springboard.lockstate"
 	// ImageMounted follows the mounting of a developer image.
 	ImageMounted = "com.apple.mobile.developer_image_mounted"
+	// SysdiagnoseStopped follows the end of a sysdiagnose, when its archive is complete.
+	SysdiagnoseStopped = "com.apple.sysdiagnose.sysdiagnoseStopped"
 )
 
 // observerQueue is the number of notifications that wait for a slow observer.

@@ -19,6 +19,9 @@ const (
 	Shutdown
 	// Sleep turns the screen off. Connections over USB stay open.
 	Sleep
+	// Recovery restarts the phone into recovery mode, in which it has no services. A
+	// Restart ends it.
+	Recovery
 )
 
 // String names the action.
@@ -30,6 +33,8 @@ func (a Action) String() string {
 		return "shutdown"
 	case Sleep:
 		return "sleep"
+	case Recovery:
+		return "recovery"
 	}
 	return "Action(" + strconv.Itoa(int(a)) + ")"
 }
@@ -59,6 +64,7 @@ type Power struct {
 
 	mu       sync.RWMutex
 	battery  Battery
+	recovery bool
 	onAction []func(Action)
 }
 
@@ -82,6 +88,13 @@ func (p *Power) SetBattery(percent int, charging bool) {
 	p.battery.Charging = charging
 }
 
+// InRecovery reports whether the phone is in recovery mode.
+func (p *Power) InRecovery() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.recovery
+}
+
 // OnAction registers a function that Do calls. The virtual device registers one that
 // detaches the phone and, for a restart, boots it and attaches it again. Functions are
 // called in the order of registration, on the goroutine of Do.
@@ -97,9 +110,12 @@ func (p *Power) OnAction(fn func(Action)) {
 // Do carries out an action. Sleep locks the phone. Restart boots it at once if no
 // function was registered with OnAction.
 func (p *Power) Do(a Action) {
-	p.mu.RLock()
+	p.mu.Lock()
 	fns := p.onAction[:len(p.onAction):len(p.onAction)]
-	p.mu.RUnlock()
+	if a != Sleep {
+		p.recovery = a == Recovery
+	}
+	p.mu.Unlock()
 	p.o.Log.Writef("powerd", "com.apple.powerd", "system", "Power action requested: %s", a)
 	if a == Sleep {
 		p.o.Sleep()

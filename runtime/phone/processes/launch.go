@@ -191,7 +191,7 @@ func (p *Processes) spawn(app program) (Process, bool) {
 	if proc := t.ofBundle(app.bundleID); proc != nil {
 		return *proc, false
 	}
-	return *t.add(p, t.nextPID(p), app, when), true
+	return *t.add(p, t.nextAppPID(p), app, when), true
 }
 
 // greeting returns the lines that a process prints when it starts: the arguments

@@ -79,6 +79,10 @@ type table struct {
 // launchd.
 const firstPID = 20
 
+// firstAppPID is the smallest PID of an app. By the time that the first app starts, the daemons
+// and their helpers have used the smaller ones.
+const firstAppPID = 301
+
 // maxPID is the largest PID. After it the kernel continues with small ones. A client may
 // refuse larger PIDs.
 const maxPID = 99_998
@@ -106,7 +110,7 @@ func (t *table) ready(p *Processes) *table {
 	for i, id := range prelaunched {
 		if path, ok := p.o.App(id); ok {
 			when := booted.Add(time.Duration(i+1) * 11 * time.Minute)
-			t.add(p, t.nextPID(p), appProgram(id, path), when)
+			t.add(p, t.nextAppPID(p), appProgram(id, path), when)
 		}
 	}
 	return t
@@ -122,6 +126,16 @@ func (t *table) nextPID(p *Processes) int {
 		}
 		if t.byPID[t.last] == nil {
 			return t.last
+		}
+	}
+}
+
+// nextAppPID returns a free PID for an app.
+func (t *table) nextAppPID(p *Processes) int {
+	for {
+		t.last = max(t.last, firstAppPID-1)
+		if pid := t.nextPID(p); pid >= firstAppPID {
+			return pid
 		}
 	}
 }
@@ -222,6 +236,11 @@ func (p *Processes) Kill(pid int) error {
 // Terminate ends a process by a signal and returns the process. The causes of failure are
 // those of Kill.
 func (p *Processes) Terminate(pid, signal int) (Process, error) {
+	return p.terminate(pid, signal, true)
+}
+
+// terminate implements Terminate. Unless again is set, launchd does not restart a daemon.
+func (p *Processes) terminate(pid, signal int, again bool) (Process, error) {
 	if pid == 0 || pid == 1 {
 		return Process{}, fs.ErrPermission
 	}
@@ -235,7 +254,7 @@ func (p *Processes) Terminate(pid, signal int) (Process, error) {
 	}
 	t.remove(proc)
 	out := *proc
-	if !proc.IsApp() && !proc.spawned {
+	if again && !proc.IsApp() && !proc.spawned {
 		t.add(p, t.nextPID(p), program{proc.Path, proc.User, proc.BundleID}, when)
 	}
 	p.table.mu.Unlock()
@@ -257,10 +276,27 @@ func signalName(signal int) string {
 // it ends. SpringBoard has a bundle identifier, but launchd restarts it.
 func (proc *Process) IsApp() bool { return proc.BundleID != "" && proc.Name != "SpringBoard" }
 
-// Respawn kills a daemon, so that launchd restarts it.
-func (p *Processes) Respawn(name string) {
+// StopDaemon ends a daemon. It does not run again before StartDaemon or a boot.
+func (p *Processes) StopDaemon(name string) {
 	if proc, ok := p.Named(name); ok {
-		_, _ = p.Terminate(proc.PID, SIGKILL) // gone already is as good
+		_, _ = p.terminate(proc.PID, SIGKILL, false) // gone already is as good
+	}
+}
+
+// StartDaemon starts a daemon if it does not run.
+func (p *Processes) StartDaemon(name string) {
+	when := p.o.Clock.Now()
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	t := p.table.ready(p)
+	if t.byName[name] != nil {
+		return
+	}
+	for _, d := range daemons[2:] {
+		if path.Base(d.path) == name {
+			t.add(p, t.nextPID(p), d, when)
+			return
+		}
 	}
 }
 

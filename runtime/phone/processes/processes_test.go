@@ -109,6 +109,64 @@ func TestLaunchAndKill(t *testing.T) {
 	}
 }
 
+// TestAppPIDs checks that apps have larger PIDs than the daemons of a phone that has booted, also
+// after the PIDs have begun again with small ones.
+func TestAppPIDs(t *testing.T) {
+	t.Parallel()
+	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
+		for _, last := range []int{0, processes.MaxPID - 1} {
+			if last > 0 {
+				p.Processes.SetLastPID(last)
+			}
+			if _, err := p.Processes.Launch("com.example.shop"); err != nil {
+				t.Fatal(err)
+			}
+			for _, proc := range p.Processes.List() {
+				if proc.IsApp() && proc.PID <= 300 {
+					t.Errorf("%s has the PID %d, want one above 300", proc.Name, proc.PID)
+				}
+			}
+			p.Processes.EndApp("com.example.shop")
+		}
+	})
+}
+
+// TestStopDaemon stops a daemon, which does not come back by itself.
+func TestStopDaemon(t *testing.T) {
+	t.Parallel()
+	p := phonetest.New(t, phone.Options{})
+	before, _ := p.Processes.Named("SpringBoard")
+	p.Processes.StopDaemon("SpringBoard")
+	p.Processes.StopDaemon("SpringBoard")
+	if _, ok := p.Processes.Named("SpringBoard"); ok {
+		t.Error("SpringBoard runs after StopDaemon")
+	}
+	if _, ok := p.Processes.Find(before.PID); ok {
+		t.Errorf("process %d runs after StopDaemon", before.PID)
+	}
+	p.Processes.StartDaemon("SpringBoard")
+	after, ok := p.Processes.Named("SpringBoard")
+	if !ok {
+		t.Fatal("SpringBoard does not run after StartDaemon")
+	}
+	if after.PID == before.PID {
+		t.Errorf("SpringBoard has the PID %d as before", after.PID)
+	}
+	if after.BundleID != before.BundleID {
+		t.Errorf("SpringBoard has the bundle identifier %q, want %q", after.BundleID,
+			before.BundleID)
+	}
+	p.Processes.StartDaemon("SpringBoard")
+	if again, _ := p.Processes.Named("SpringBoard"); again != after {
+		t.Errorf("StartDaemon of a daemon that runs made %+v of %+v", again, after)
+	}
+	n := len(p.Processes.List())
+	p.Processes.StartDaemon("nobody")
+	if got := len(p.Processes.List()); got != n {
+		t.Errorf("StartDaemon of an unknown daemon: %d processes, want %d", got, n)
+	}
+}
+
 // TestPIDsWrap checks that PIDs stay in the range that clients accept, and that the PID
 // of a running process is not assigned again.
 func TestPIDsWrap(t *testing.T) {

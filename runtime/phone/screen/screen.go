@@ -135,7 +135,7 @@ func (s *Screen) Displays() []Display {
 	width, height := s.Size()
 	return []Display{{
 		ID: 1, Name: "LCD", UniqueID: strconv.Itoa(1), Primary: true, Width: width, Height: height,
-		Scale: identity.ScreenScale,
+		Scale: s.o.Identity.ScreenScale(),
 	}}
 }
 

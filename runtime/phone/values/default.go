@@ -36,8 +36,11 @@ func note(name string) func(*Values) { return func(vs *Values) { vs.o.Notificati
 
 // defaultDomain is lockdown's domain without a name.
 var defaultDomain = []field{
-	{key: "ActivationState", get: is("Activated"), after: note(notifications.Activation)},
-	{key: "ActivationStateAcknowledged", get: is(true)},
+	{
+		key: "ActivationState", get: own(func(vs *Values) string { return vs.o.Activation }),
+		after: note(notifications.Activation),
+	},
+	{key: "ActivationStateAcknowledged", get: own((*Values).activated)},
 	{key: "BasebandActivationTicketVersion", get: is("V2")},
 	{
 		key: "BasebandCertId", flags: public,
@@ -64,14 +67,20 @@ var defaultDomain = []field{
 		since: 15,
 		get:   own(func(vs *Values) string { return vs.o.Clock.BootID() }),
 	},
-	{key: "BrickState", get: is(false)},
+	{key: "BrickState", get: own(func(vs *Values) bool { return !vs.activated() })},
 	{key: "BuildVersion", flags: public, get: own(func(vs *Values) string { return vs.id.Build })},
-	{key: "CPUArchitecture", flags: public, get: is("arm64e")},
+	{
+		key: "CPUArchitecture", flags: public,
+		get: own(func(vs *Values) string { return vs.id.Architecture() }),
+	},
 	{key: "CarrierBundleInfoArray", get: func(vs *Values) any { return []any{carrierBundle(vs)} }},
 	{key: "CertID", get: own(func(vs *Values) int64 { return vs.id.BasebandCert })},
 	{key: "ChipID", flags: public, get: own(func(vs *Values) int64 { return int64(vs.id.ChipID) })},
 	{key: "ChipSerialNo", get: basebandSerial},
-	{key: "DeviceClass", flags: public, get: is("iPhone")},
+	{
+		key: "DeviceClass", flags: public,
+		get: own(func(vs *Values) string { return string(vs.id.DeviceClass()) }),
+	},
 	{key: "DeviceColor", flags: public, get: own(func(vs *Values) string { return vs.id.Color })},
 	{
 		key: "DeviceName", flags: public | writable, get: own((*Values).Name), set: setName,
@@ -161,9 +170,12 @@ var defaultDomain = []field{
 	{key: "SoftwareBundleVersion", get: is("")},
 	{
 		key: "SupportedDeviceFamilies", flags: public,
-		get: func(*Values) any { return []any{int64(1)} },
+		get: own(func(vs *Values) []any { return vs.id.Families() }),
 	},
-	{key: "TelephonyCapability", flags: public, get: is(true)},
+	{
+		key: "TelephonyCapability", flags: public,
+		get: own(func(vs *Values) bool { return vs.id.Telephony() }),
+	},
 	{key: "TimeIntervalSince1970", flags: writable | ownClock, get: secondsNow, set: setClock},
 	{
 		key: "TimeZone", flags: writable, get: is(defaultZone), set: setTimeZone,

@@ -27,7 +27,10 @@ var lockdownDomains = map[string][]field{
 	domainInternational: {
 		{key: "Keyboard", flags: writable, get: is("en_US@sw=QWERTY;hw=Automatic"), set: setString},
 		{key: "Language", flags: writable, get: is("en"), set: setString, after: languageChanged},
-		{key: "Locale", flags: writable, get: is("en_US"), set: setString},
+		{
+			key: "Locale", flags: writable, get: is("en_US"), set: setString,
+			after: func(vs *Values) { vs.o.RestartHome() },
+		},
 		{
 			key: "SupportedKeyboards",
 			get: words("en_US de_DE fr_FR es_ES it_IT ja_JP-Kana zh_Hans-Pinyin emoji"),
@@ -42,7 +45,10 @@ var lockdownDomains = map[string][]field{
 	},
 	domainWireless: {
 		{key: "BonjourFullServiceName", get: own((*Values).bonjourName)},
-		{key: "EnableWifiConnections", flags: writable, get: is(true), set: setBool},
+		{
+			key: "EnableWifiConnections", flags: writable, get: is(true), set: setBool,
+			after: (*Values).wifiChanged,
+		},
 		{key: "EnableWifiDebugging", flags: writable, get: is(true), set: setBool},
 		{key: "InstanceName", get: own(
 			func(vs *Values) string { return strings.TrimSuffix(vs.bonjourName(), bonjourSuffix) },
@@ -146,8 +152,14 @@ var lockdownDomains = map[string][]field{
 	"com.apple.purplebuddy": setupDomain,
 	"com.apple.PurpleBuddy": setupDomain,
 	"com.apple.mobile.restriction": {
-		{key: "ProhibitAppDelete", get: is(false)},
-		{key: "ProhibitAppInstall", get: is(false)},
+		{key: "ProhibitAppDelete", get: own(func(vs *Values) bool {
+			_, remove := vs.o.Prohibited()
+			return remove
+		})},
+		{key: "ProhibitAppInstall", get: own(func(vs *Values) bool {
+			install, _ := vs.o.Prohibited()
+			return install
+		})},
 	},
 	"com.apple.mobile.data_sync": {
 		{key: "Bookmarks", get: dict(syncSources)},
@@ -228,7 +240,12 @@ func words(list string) func(*Values) any {
 func dict(d plist.Dict) func(*Values) any { return func(*Values) any { return d.Clone() } }
 
 // activationState is the default domain's, wherever that comes from.
-func activationState(vs *Values) any { return vs.written("", "ActivationState", "Activated") }
+func activationState(vs *Values) any {
+	return vs.written("", "ActivationState", vs.o.Activation)
+}
+
+// activated reports whether the phone can be used, however it was activated.
+func (vs *Values) activated() bool { return activationState(vs) != Unactivated }
 
 const bonjourSuffix = "._apple-mobdev2._tcp.local."
 
@@ -255,9 +272,9 @@ func (vs *Values) remotePairingSuffix() string {
 	}
 }
 
-// languageChanged restarts the home screen, as the phone does.
+// languageChanged restarts the home screen, as the phone does. Hosts set the locale and the
+// language one after the other, which makes one restart.
 func languageChanged(vs *Values) {
 	vs.o.Notifications.Post(notifications.Language)
 	vs.o.RestartHome()
-	vs.o.Notifications.Post(notifications.Startup)
 }

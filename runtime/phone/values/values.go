@@ -31,6 +31,12 @@ var (
 	ErrMissing = errors.New("no such value")
 )
 
+// Values of ActivationState.
+const (
+	Activated   = "Activated"
+	Unactivated = "Unactivated"
+)
+
 // Options of Values. The functions return values of other subjects.
 type Options struct {
 	Identity      *identity.Identity
@@ -38,14 +44,18 @@ type Options struct {
 	Notifications *notifications.Center
 	// Name is the device name that the user gave; "" means the profile's.
 	Name string
+	// Activation is the activation state of a new phone; "" means Activated.
+	Activation string
 
 	Locked       func() bool
 	Battery      func() power.Battery
 	TrustsHost   func() bool
 	PublicKeyPEM func() []byte
 	Free         func() uint64 // free bytes of the data volume
-	// RestartHome restarts the home screen.
+	// RestartHome restarts the home screen, and does not wait for that.
 	RestartHome func()
+	// Prohibited reports what hosts may not do with apps.
+	Prohibited func() (install, remove bool)
 }
 
 // Values holds the lockdown values of a phone. All methods may be called concurrently.
@@ -56,12 +66,17 @@ type Values struct {
 	mu   sync.RWMutex
 	name string
 	over map[valueKey]any // values that were written with Set or Store
+	// onWifi are called when EnableWifiConnections was written.
+	onWifi []func()
 }
 
 // New returns the values of a new phone.
 func New(o Options) *Values {
 	if o.Name == "" {
 		o.Name = o.Identity.DeviceName
+	}
+	if o.Activation == "" {
+		o.Activation = Activated
 	}
 	return &Values{o: o, id: o.Identity, name: o.Name}
 }
@@ -216,21 +231,36 @@ func (vs *Values) Access(domain, key string) Access {
 // that real devices post. The causes of failure are ErrImmutable, ErrProhibited,
 // ErrType and fs.ErrInvalid.
 func (vs *Values) Set(domain, key string, v any) error {
+	follow, err := vs.Write(domain, key, v)
+	if err != nil {
+		return err
+	}
+	follow()
+	return nil
+}
+
+// Write is like Set, but what follows from the change, such as notifications, happens in the
+// function that it returns. lockdownd calls that function when it has answered the host.
+func (vs *Values) Write(domain, key string, v any) (follow func(), err error) {
 	f, err := vs.settable(domain, key)
 	if err != nil {
-		return failure.Wrap("set value", key, err)
+		return nil, failure.Wrap("set value", key, err)
 	}
 	kept, err := f.set(vs, v)
 	if err != nil {
-		return failure.Wrap("set value", key, err)
+		return nil, failure.Wrap("set value", key, err)
 	}
 	if kept != nil {
 		vs.keep(domain, key, kept)
 	}
-	if f.after != nil {
+	return func() { vs.changed(f) }, nil
+}
+
+// changed applies what follows from a change of a field.
+func (vs *Values) changed(f *field) {
+	if f != nil && f.after != nil {
 		f.after(vs)
 	}
-	return nil
 }
 
 func (vs *Values) settable(domain, key string) (*field, error) {
@@ -256,17 +286,24 @@ func (vs *Values) keep(domain, key string, v any) {
 // Remove removes a value that was written with Set, so that the original value
 // applies again, if there is one.
 func (vs *Values) Remove(domain, key string) error {
+	follow, err := vs.Erase(domain, key)
+	if err != nil {
+		return err
+	}
+	follow()
+	return nil
+}
+
+// Erase is to Remove what Write is to Set.
+func (vs *Values) Erase(domain, key string) (follow func(), err error) {
 	f, err := vs.settable(domain, key)
 	if err != nil {
-		return failure.Wrap("remove value", key, err)
+		return nil, failure.Wrap("remove value", key, err)
 	}
 	vs.mu.Lock()
 	delete(vs.over, valueKey{domain, key})
 	vs.mu.Unlock()
-	if f.after != nil {
-		f.after(vs)
-	}
-	return nil
+	return func() { vs.changed(f) }, nil
 }
 
 // Store writes a value that hosts may not change. Services store the values here
@@ -281,9 +318,7 @@ func (vs *Values) Store(domain, key string, v any) {
 		delete(vs.over, valueKey{domain, key})
 		vs.mu.Unlock()
 	}
-	if f := vs.field(domain, key); f != nil && f.after != nil {
-		f.after(vs)
-	}
+	vs.changed(vs.field(domain, key))
 }
 
 // DeveloperMode reports whether Developer Mode is on.
@@ -301,6 +336,31 @@ func (vs *Values) HasDeveloperMode() bool {
 
 // SetDeveloperMode turns Developer Mode on or off. It is on on a new phone.
 func (vs *Values) SetDeveloperMode(on bool) { vs.Store(domainAMFI, "DeveloperModeStatus", on) }
+
+// WifiConnections reports whether hosts may connect to lockdownd over Wi-Fi.
+func (vs *Values) WifiConnections() bool {
+	v, _ := vs.Get(domainWireless, "EnableWifiConnections")
+	on, _ := v.(bool)
+	return on
+}
+
+// OnWifiConnections registers a function that is called when a host has switched connections
+// over Wi-Fi on or off. It runs on the goroutine of the change, so it must not wait for the
+// connections to end.
+func (vs *Values) OnWifiConnections(fn func()) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	vs.onWifi = append(vs.onWifi, fn)
+}
+
+func (vs *Values) wifiChanged() {
+	vs.mu.RLock()
+	fns := vs.onWifi[:len(vs.onWifi):len(vs.onWifi)]
+	vs.mu.RUnlock()
+	for _, fn := range fns {
+		fn()
+	}
+}
 
 // defaultZone is the time zone of a new phone.
 const defaultZone = "Europe/Berlin"

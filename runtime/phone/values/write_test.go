@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/phone"
@@ -88,17 +89,92 @@ func TestSetValue(t *testing.T) {
 	}
 }
 
+// TestLanguageRestartsHomeScreen sets the locale and the language, as hosts do. The home screen
+// goes after that, comes back once, and says so when it is back.
 func TestLanguageRestartsHomeScreen(t *testing.T) {
 	t.Parallel()
+	for _, keys := range [][]string{{"Locale", "Language"}, {"Language"}, {"Locale"}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := phonetest.New(t, phone.Options{})
+			before, _ := p.Processes.Named("SpringBoard")
+			for _, key := range keys {
+				if err := p.Values.Set(values.DomainInternational, key, "ja"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			if now, _ := p.Processes.Named("SpringBoard"); now.PID != before.PID {
+				t.Errorf("%v: SpringBoard has gone before the answer", keys)
+			}
+			o := p.Notifications.Observe() // a host that begins to wait after the answer
+			defer o.Close()
+			o.Add(notifications.Startup)
+			gone := false
+			for len(phonetest.Heard(o)) == 0 {
+				_, runs := p.Processes.Named("SpringBoard")
+				gone = gone || !runs
+				time.Sleep(100 * time.Millisecond)
+				if p.Clock.Now().Sub(before.Started) > 1000*time.Hour {
+					t.Fatalf("%v: the home screen does not come back", keys)
+				}
+			}
+			if !gone {
+				t.Errorf("%v: SpringBoard ran all the time", keys)
+			}
+			if after, ok := p.Processes.Named("SpringBoard"); !ok {
+				t.Errorf("%v: SpringBoard does not run", keys)
+			} else if after.PID == before.PID {
+				t.Errorf("%v: SpringBoard has the same PID %d", keys, after.PID)
+			}
+			time.Sleep(time.Hour)
+			if more := phonetest.Heard(o); len(more) > 0 {
+				t.Errorf("%v: the home screen started again: %v", keys, more)
+			}
+		})
+	}
+}
+
+// TestBootDuringRestartOfHomeScreen boots a phone whose home screen is away. It starts once.
+func TestBootDuringRestartOfHomeScreen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := phonetest.New(t, phone.Options{})
+		o := p.Notifications.Observe()
+		defer o.Close()
+		o.Add(notifications.Startup)
+		if err := p.Values.Set(values.DomainInternational, "Language", "ja"); err != nil {
+			t.Fatal(err)
+		}
+		for runs := true; runs; _, runs = p.Processes.Named("SpringBoard") {
+			time.Sleep(100 * time.Millisecond)
+		}
+		p.Boot()
+		time.Sleep(time.Hour)
+		want := []string{notifications.Startup}
+		if got := phonetest.Heard(o); !slices.Equal(got, want) {
+			t.Errorf("heard %v, want %v", got, want)
+		}
+	})
+}
+
+// TestWifiConnections checks who hears that connections over Wi-Fi were switched.
+func TestWifiConnections(t *testing.T) {
+	t.Parallel()
 	p := phonetest.New(t, phone.Options{})
-	before, _ := p.Processes.Named("SpringBoard")
-	if err := p.Values.Set(values.DomainInternational, "Language", "ja"); err != nil {
+	var heard []bool
+	p.Values.OnWifiConnections(func() { heard = append(heard, p.Values.WifiConnections()) })
+	const key = "EnableWifiConnections"
+	if !p.Values.WifiConnections() {
+		t.Error("connections over Wi-Fi are off on a new phone")
+	}
+	if err := p.Values.Set(values.DomainWireless, key, false); err != nil {
 		t.Fatal(err)
 	}
-	if after, ok := p.Processes.Named("SpringBoard"); !ok {
-		t.Error("SpringBoard does not run")
-	} else if after.PID == before.PID {
-		t.Errorf("SpringBoard has the same PID %d", after.PID)
+	if err := p.Values.Remove(values.DomainWireless, key); err != nil {
+		t.Fatal(err)
+	}
+	if want := []bool{false, true}; !slices.Equal(heard, want) {
+		t.Errorf("heard %v, want %v", heard, want)
 	}
 }
 

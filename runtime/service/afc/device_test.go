@@ -79,7 +79,7 @@ func TestDevicePaths(t *testing.T) {
 		data("list", opReadDir, "/DCIM\x00", ".\x00..\x00100APPLE\x00b.txt\x00"),
 		data("list, path unterminated", opReadDir, "DCIM", ".\x00..\x00100APPLE\x00b.txt\x00"),
 		data("list an empty directory", opReadDir, "./empty/", ".\x00..\x00"),
-		data("list the root", opReadDir, "", ".\x00..\x00DCIM\x00empty\x00link\x00"),
+		data("list the root", opReadDir, "", ".\x00..\x00empty\x00DCIM\x00link\x00"),
 		status("list a file", opReadDir, "/DCIM/b.txt\x00", ReadError),
 		status("list nothing", opReadDir, "/none\x00", NotFound),
 		status("leave the root", opReadDir, "/../..\x00", PermissionDenied),

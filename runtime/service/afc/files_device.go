@@ -124,10 +124,10 @@ func fileInfo(i files.Info) Info {
 		ModTime: i.ModTime, BirthTime: i.BirthTime, LinkTarget: i.LinkTarget}
 }
 
-// listing returns the names in a directory. "." and ".." must come first, because
-// pymobiledevice3 drops the first two names without looking at them.
+// listing returns the names in a directory, which devices do not sort. "." and ".." must come
+// first, because pymobiledevice3 drops the first two names without looking at them.
 func (s *session) listing(p string) ([]byte, error) {
-	names, err := s.d.FS.ReadDir(p)
+	names, err := s.d.FS.ListDir(p)
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,7 @@ func TestWithin(t *testing.T) {
 	steps = append(steps,
 		step{
 			name: "list", op: opReadDir, head: "/Documents", want: opData,
-			body: ".\x00..\x00a\x00chain\x00file\x00in\x00loop\x00new\x00out\x00sub\x00",
+			body: ".\x00..\x00new\x00sub\x00chain\x00a\x00out\x00file\x00in\x00loop\x00",
 		},
 		step{name: "loop", op: opHash, head: "/Documents/loop", status: InvalidArgument},
 		step{

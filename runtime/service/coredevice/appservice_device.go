@@ -41,7 +41,7 @@ func installedApps(s *session, in *input) ([]any, error) {
 	list := []any{}
 	for _, a := range s.phone.Apps.List() {
 		if wanted(a, on) {
-			list = append(list, encodeApp(a, on))
+			list = append(list, encodeApp(a, on, s.phone.Apps.Removable(a)))
 		}
 	}
 	return list, nil
@@ -64,7 +64,7 @@ func wanted(a *apps.App, on map[string]bool) bool {
 }
 
 // encodeApp encodes an app with all keys that idevice requires.
-func encodeApp(a *apps.App, on map[string]bool) xpc.Dict {
+func encodeApp(a *apps.App, on map[string]bool, removable bool) xpc.Dict {
 	attributes := a.Attributes()
 	text := func(key string) string { s, _ := attributes.String(key); return s }
 	clip, _ := attributes.Bool("IsAppClip")
@@ -77,7 +77,7 @@ func encodeApp(a *apps.App, on map[string]bool) xpc.Dict {
 		{Key: "isFirstParty", Value: strings.HasPrefix(a.BundleID(), "com.apple.")},
 		{Key: "isHidden", Value: a.Type() == apps.Hidden},
 		{Key: "isInternal", Value: false}, // only Apple's own devices have internal apps
-		{Key: "isRemovable", Value: a.Type() == apps.User},
+		{Key: "isRemovable", Value: removable},
 		{Key: "name", Value: text("CFBundleDisplayName")},
 		{Key: "path", Value: a.Path()},
 		{Key: "version", Value: text("CFBundleShortVersionString")},

@@ -58,6 +58,12 @@ func (d *Device) Handler(n service.Name) service.Handler {
 	return handler(func(ctx context.Context, c net.Conn) error { return d.serve(ctx, c, methods) })
 }
 
+// Unimplemented returns the device side of a service of the family of which no feature is
+// implemented. It refuses every invocation.
+func (d *Device) Unimplemented() service.Handler {
+	return handler(func(ctx context.Context, c net.Conn) error { return d.serve(ctx, c, nil) })
+}
+
 type handler func(ctx context.Context, c net.Conn) error
 
 // Serve serves one connection.

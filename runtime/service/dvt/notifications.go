@@ -30,7 +30,7 @@ const (
 type Notification struct {
 	Memory bool // the notification concerns the memory, not an app
 
-	App, Executable, BundleID string
+	App, Executable, BundleID string // Executable is a name, not a path
 	State                     AppState
 	Description               string // description of the state as sent by the device
 

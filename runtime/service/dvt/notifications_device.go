@@ -114,14 +114,10 @@ func (n *notifier) burst(ctx context.Context) {
 // appDict returns the notification about an app. It has all keys and no empty value,
 // because go-ios requires some of them and other clients require others.
 func (n *notifier) appDict(e processes.Event) nskeyed.Dict {
-	name, executable := e.Process.Name, e.Process.Path
+	name, executable := e.Process.Name, e.Process.Name
 	if a, ok := n.phone.Apps.Find(e.Process.BundleID); ok {
-		attributes := a.Attributes()
-		name, _ = attributes.String("CFBundleDisplayName")
-		if executable == "" {
-			file, _ := attributes.String("CFBundleExecutable")
-			executable = path.Join(a.Path(), file)
-		}
+		name = a.DisplayName()
+		executable = path.Base(a.Executable())
 	}
 	state, text := int64(e.State), e.State.String()
 	return nskeyed.Dict{

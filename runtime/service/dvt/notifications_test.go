@@ -3,6 +3,7 @@ package dvt
 import (
 	"context"
 	"errors"
+	"path"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -37,8 +38,8 @@ func (r *rig) wantApps(next func() *Notification, proc processes.Process) {
 		if note.App == "" {
 			r.t.Errorf("%+v has no app name", note)
 		}
-		if note.Executable == "" {
-			r.t.Errorf("%+v has no executable", note)
+		if want := path.Base(a.Executable()); note.Executable != want {
+			r.t.Errorf("%+v: Executable = %q, want the name %q", note, note.Executable, want)
 		}
 		if note.Memory {
 			r.t.Errorf("%+v concerns the memory", note)

@@ -2,7 +2,9 @@ package installationproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"maps"
 	"net"
@@ -25,8 +27,8 @@ const (
 )
 
 // Device is the device side for a virtual device. One Device serves any number of
-// connections. It refuses to install and remove apps, like a phone whose configuration
-// profile forbids both.
+// connections. It refuses to install apps, like a phone whose configuration profile forbids
+// that.
 type Device struct{ service.Env }
 
 // NewDevice returns the device side for a phone.
@@ -70,12 +72,12 @@ func (d *Device) answers(command string, req plist.Dict) iter.Seq[plist.Dict] {
 		return service.One(failure(ErrInstallProhibited,
 			"Installing apps is not allowed on this device"))
 	case cmdUninstall:
-		if id, _ := req.String("ApplicationIdentifier"); id == "" {
+		id, _ := req.String("ApplicationIdentifier")
+		if id == "" {
 			return service.One(failure(ErrMissingApplicationIdentifier,
 				"The request has no ApplicationIdentifier"))
 		}
-		return service.One(failure(ErrUninstallProhibited,
-			"Removing apps is not allowed on this device"))
+		return d.uninstall(id)
 	case "":
 		return service.One(failure(ErrMissingCommand, "The request has no Command"))
 	}
@@ -90,6 +92,20 @@ func failure(code service.Code, text string) plist.Dict {
 
 func complete(result any) plist.Dict {
 	return plist.Dict{"LookupResult": result, "Status": statusComplete}
+}
+
+// uninstall removes an app and yields the progress. Devices report success for an app that they
+// do not have.
+func (d *Device) uninstall(bundleID string) iter.Seq[plist.Dict] {
+	if err := d.Phone.Apps.Remove(bundleID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return service.One(failure(ErrUninstallProhibited,
+			fmt.Sprintf("Removing %.255q is not allowed on this device", bundleID)))
+	}
+	return slices.Values([]plist.Dict{
+		{"Status": "RemovingApplication", "PercentComplete": uint64(50)},
+		{"Status": "GeneratingApplicationMap", "PercentComplete": uint64(90)},
+		{"Status": statusComplete},
+	})
 }
 
 // browse yields the apps in several messages. The final message holds no apps, because

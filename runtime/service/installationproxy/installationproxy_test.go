@@ -258,7 +258,9 @@ func TestRefusals(t *testing.T) {
 			},
 			{plist.Dict{"Command": "Uninstall"}, ErrMissingApplicationIdentifier},
 			{
-				plist.Dict{"Command": "Uninstall", "ApplicationIdentifier": "com.example.app00"},
+				plist.Dict{
+					"Command": "Uninstall", "ApplicationIdentifier": "com.apple.Preferences",
+				},
 				ErrUninstallProhibited,
 			},
 			{plist.Dict{"Command": "Browse", "ClientOptions": "all"}, ErrAPIInternalError},
@@ -298,6 +300,47 @@ func TestRefusals(t *testing.T) {
 		// The connection is still usable.
 		if _, err := r.client.App(t.Context(), "com.example.app00"); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestUninstall removes an app that the phone has and one that it does not have, and checks
+// that an app stays if removing is prohibited.
+func TestUninstall(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		uninstall := func(id string) (last plist.Dict, steps []any) {
+			m := r.ask(plist.Dict{"Command": "Uninstall", "ApplicationIdentifier": id})
+			for m["PercentComplete"] != nil {
+				steps = append(steps, m["Status"], m["PercentComplete"])
+				var err error
+				m, err = r.conn.RecvDict(t.Context())
+				if err != nil {
+					t.Fatalf("%s: %v", id, err)
+				}
+			}
+			return m, steps
+		}
+		const id = "com.example.app00"
+		want := []any{"RemovingApplication", int64(50), "GeneratingApplicationMap", int64(90)}
+		for _, name := range []string{id, "com.example.none"} {
+			last, steps := uninstall(name)
+			if !reflect.DeepEqual(steps, want) {
+				t.Errorf("%s: progress %v, want %v", name, steps, want)
+			}
+			if !reflect.DeepEqual(last, plist.Dict{"Status": "Complete"}) {
+				t.Errorf("%s: last message %v, want Complete", name, last)
+			}
+		}
+		if _, ok := r.phone.Apps.Find(id); ok {
+			t.Errorf("%s is still installed", id)
+		}
+		r.phone.Apps.ProhibitRemoval(true)
+		last, _ := uninstall("com.example.app01")
+		if last["Error"] != string(ErrUninstallProhibited) {
+			t.Errorf("while prohibited: %v, want %s", last, ErrUninstallProhibited)
+		}
+		if _, ok := r.phone.Apps.Find("com.example.app01"); !ok {
+			t.Error("the app is gone although removing is prohibited")
 		}
 	})
 }

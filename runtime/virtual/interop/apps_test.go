@@ -75,4 +75,11 @@ func TestIdeviceInstaller(t *testing.T) {
 	if want := strings.Count(listing(apps.User), "\n") - 1; seen != want {
 		t.Errorf("%d apps in the xml form, want %d", seen, want)
 	}
+	got := r.run("ideviceinstaller", "-U", "org.example.new")
+	if got.code != 0 {
+		t.Errorf("ideviceinstaller -U: %+v", got)
+	}
+	if _, ok := p.Apps.Find("org.example.new"); ok {
+		t.Error("the app is still installed after ideviceinstaller -U")
+	}
 }
