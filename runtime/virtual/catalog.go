@@ -184,6 +184,10 @@ func (m *Machine) entry(is func(service.Name) bool) *entry {
 	return nil
 }
 
+// serviceBegan is the log message about a connection to a service, which the attribute
+// "service" names. The interop tests read it.
+const serviceBegan = "service connection began"
+
 func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *trust.Host) {
 	log := m.log.With("service", e.name.Lockdown)
 	if host != nil {
@@ -198,6 +202,7 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 		}
 		defer c.Close()
 	}
+	log.Debug(serviceBegan)
 	if err := m.handler(e).Serve(ctx, m.misbehave(ctx, e.faultName(), c)); err != nil {
 		log.Debug("service connection ended", "err", err)
 	}
