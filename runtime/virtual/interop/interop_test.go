@@ -29,7 +29,7 @@ import (
 var packages = map[string]string{
 	"iproxy": "libusbmuxd-tools", "inetcat": "libusbmuxd-tools", "usbmuxd": "usbmuxd",
 	"ideviceinstaller": "ideviceinstaller", "ifuse": "ifuse", "fusermount": "fuse",
-	"stdbuf": "coreutils", "unshare": "util-linux",
+	"stdbuf": "coreutils", "unshare": "util-linux", "gcc": "gcc",
 }
 
 // tool returns the path of a program, or ends the test when it is not there.

@@ -2,6 +2,7 @@ package virtualtest
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -32,4 +33,43 @@ func Lack(t testing.TB, why string) {
 		t.Fatal(why)
 	}
 	t.Skip(why)
+}
+
+// ForeignRow is a row of the table of docs/foreign.md: a command of another project, and
+// the Lua that does the same.
+type ForeignRow struct {
+	Command, Lua, Profiles, Outcome string
+}
+
+// Runs reports whether the row is about the command, which may have arguments there.
+func (r ForeignRow) Runs(command string) bool {
+	return r.Command == command || strings.HasPrefix(r.Command, command+" ")
+}
+
+// ForeignRows returns the rows of the table of docs/foreign.md.
+func ForeignRows(t testing.TB, file string) []ForeignRow {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []ForeignRow
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		if len(cells) != 4 {
+			t.Fatalf("%s: %d cells, want 4: %s", file, len(cells), line)
+		}
+		for i, c := range cells {
+			cells[i] = strings.Trim(strings.TrimSpace(c), "`")
+		}
+		rows = append(rows, ForeignRow{cells[0], cells[1], cells[2], cells[3]})
+	}
+	if len(rows) < 32 {
+		t.Fatalf("%s has %d rows, want at least 32", file, len(rows))
+	}
+	return rows
 }
