@@ -130,19 +130,13 @@ func portPair(t *testing.T) int {
 	return 0
 }
 
-// agentPort returns the port of the agent's API.
-func (g *goIOS) agentPort() string {
-	_, port, _ := strings.Cut(g.env[len(g.env)-1], "=")
-	return port
-}
-
 // startAgent starts the agent of go-ios and waits until it has a tunnel to the phone. Its
 // network stack is in user space, which needs no permissions.
 func (g *goIOS) startAgent() {
 	g.Helper()
 	port := strconv.Itoa(portPair(g.T))
 	g.env = append(g.env, "GO_IOS_AGENT_PORT="+port)
-	p := g.follow("tunnel", "start", "--userspace", "--tunnel-info-port="+port)
+	p := g.follow("tunnel", "start", "--userspace")
 	client := &http.Client{Timeout: 5 * time.Second}
 	up := func() bool {
 		r, err := client.Get("http://127.0.0.1:" + port + "/tunnel/" + g.phone().Identity.UDID)

@@ -561,7 +561,7 @@ func (g *goIOS) services() {
 		UDID         string
 		UserspaceTun bool
 	}
-	g.prints(&tunnels, "tunnel", "ls", "--tunnel-info-port="+g.agentPort())
+	g.prints(&tunnels, "tunnel", "ls")
 	if len(tunnels) != 1 {
 		g.Fatalf("tunnel ls has %d tunnels, want 1", len(tunnels))
 	}
