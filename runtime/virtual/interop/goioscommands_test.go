@@ -237,8 +237,10 @@ func (g *goIOS) processes() {
 		got[p.Pid] = p.Name + " " + strconv.FormatBool(p.IsApplication)
 	}
 	for _, p := range g.phone().Processes.List() {
-		want[p.PID] = p.Name + " " + strconv.FormatBool(p.IsApp())
+		_, installed := g.phone().Apps.Find(p.BundleID)
+		want[p.PID] = p.Name + " " + strconv.FormatBool(installed)
 	}
+	want[0] = "Mach Kernel false" // the name that Instruments has for it
 	if !maps.Equal(got, want) {
 		g.Errorf("ps: %v, want %v", got, want)
 	}
@@ -532,18 +534,34 @@ func (g *goIOS) diagnostics() {
 	var battery map[string]any
 	g.prints(&battery, "batteryregistry")
 	g.sameText("batteryregistry", battery["CurrentCapacity"], g.phone().Power.Battery().Percent)
-	var all map[string]any
+	var all struct {
+		Diagnostics struct {
+			GasGauge struct {
+				CycleCount, DesignCapacity, FullChargeCapacity int64
+				Status                                         string
+			}
+			HDMI struct{ Connection string }
+			WiFi struct{ Active string }
+		}
+	}
 	g.prints(&all, "diagnostics", "list")
 	model, ok := g.phone().Diagnostics.Answer("All")
 	if !ok {
 		g.Fatal("the phone has no diagnostics All")
 	}
-	got, _ := all["Diagnostics"].(map[string]any)
-	for key := range model {
-		if _, ok := got[key]; !ok {
-			g.Errorf("diagnostics list lacks %s: %v", key, all)
-		}
-	}
+	gauge, _ := model.Dict("GasGauge")
+	hdmi, _ := model.Dict("HDMI")
+	wifi, _ := model.Dict("WiFi")
+	d := all.Diagnostics
+	g.sameText("diagnostics list",
+		[]any{
+			d.GasGauge.CycleCount, d.GasGauge.DesignCapacity, d.GasGauge.FullChargeCapacity,
+			d.GasGauge.Status, d.HDMI.Connection, d.WiFi.Active,
+		},
+		[]any{
+			gauge["CycleCount"], gauge["DesignCapacity"], gauge["FullChargeCapacity"],
+			gauge["Status"], hdmi["Connection"], wifi["Active"],
+		})
 }
 
 func (g *goIOS) services() {

@@ -32,7 +32,7 @@ typedef int (*start_client)(void *device, void **client, const char *label);
 typedef int (*start_service)(void *lockdown, const char *name, void **service);
 typedef int (*new_client)(void *device, void *service, void **client);
 typedef int (*with_dict)(void *client, void *dict);
-typedef int (*receive)(void *client, void **dict);
+typedef int (*receive)(void *client, void **dict, uint32_t milliseconds);
 typedef int (*with_name)(void *client, const char *name);
 typedef void (*notify)(const char *name, void *data);
 typedef int (*set_notify)(void *client, notify f, void *data);
@@ -44,9 +44,9 @@ static void heartbeat(void *device) {
         fail("heartbeat_client_start_service", code);
     for (int i = 0; i < 2; i++) {
         void *message = NULL;
-        code = ((receive)function("heartbeat_receive"))(client, &message);
+        code = ((receive)function("heartbeat_receive_with_timeout"))(client, &message, 60000);
         if (code)
-            fail("heartbeat_receive", code);
+            fail("heartbeat_receive_with_timeout", code);
         char *command = NULL;
         uint64_t interval = 0;
         void *(*item)(void *, const char *) =
@@ -72,6 +72,8 @@ static int told[2]; /* pipe on which the thread of the library tells the main th
 
 static void heard(const char *name, void *data) {
     (void)data;
+    if (!*name)
+        return; /* the connection has ended */
     printf("%s\n", name);
     fflush(stdout);
     if (write(told[1], "x", 1) != 1)
