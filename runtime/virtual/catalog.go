@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
 	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/dtsimulatelocation"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
@@ -64,6 +65,10 @@ func catalog() []entry {
 		{name: installationproxy.Service, device: installationproxy.NewDevice},
 		{name: mobileimagemounter.Service, device: mobileimagemounter.NewDevice, locked: true},
 		{name: dvt.Service, machine: (*Machine).instruments, offered: oldDeveloper},
+		{
+			name: dtsimulatelocation.Service, device: dtsimulatelocation.NewDevice,
+			offered: oldDeveloper,
+		},
 		{name: coredevice.AppService, machine: coreService(coredevice.AppService)},
 		{name: coredevice.OpenStdIOSocket, machine: coreService(coredevice.OpenStdIOSocket)},
 		{name: coredevice.DeviceInfo, machine: coreService(coredevice.DeviceInfo)},

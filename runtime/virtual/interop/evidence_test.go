@@ -60,6 +60,7 @@ var evidences = map[string]evidence{
 	"com.apple.instruments.remoteserver.DVTSecureSocketProxy": {
 		tests: []string{"TestGoIOS"},
 	},
+	"com.apple.dt.simulatelocation":   {tests: []string{"TestGoIOS"}},
 	"com.apple.coredevice.deviceinfo": {tests: []string{"TestGoIOS"}},
 	"com.apple.coredevice.appservice": {
 		bytes: "service/coredevice/testdata/go-ios/xpc_dict.bin",

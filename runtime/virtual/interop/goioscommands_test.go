@@ -53,8 +53,7 @@ var goIOSCommands = []goIOSCommand{
 	{names: []string{"syslog"}, run: (*goIOS).syslog},
 	{names: []string{"ostrace"}, run: (*goIOS).osTrace},
 	{names: []string{"devicestate list", "devicestate enable"}, run: (*goIOS).conditions},
-	{names: []string{"setlocation"}, tunnel: true, run: (*goIOS).location},
-	{names: []string{"resetlocation"}, run: (*goIOS).noLocationService},
+	{names: []string{"setlocation", "resetlocation"}, run: (*goIOS).location},
 	{names: []string{"sysmontap"}, run: (*goIOS).sysmon},
 	{names: []string{"image list"}, run: (*goIOS).images},
 	{names: []string{"crash ls", "crash cp", "crash rm"}, run: (*goIOS).crashes},
@@ -361,29 +360,36 @@ func (g *goIOS) conditions() {
 	p.wait()
 }
 
+// location uses the service com.apple.dt.simulatelocation if there is no tunnel, and
+// otherwise Instruments. resetlocation always uses that service, which phones do not have
+// since iOS 17.
 func (g *goIOS) location() {
-	p := g.follow("setlocation", "--lat=48.8584", "--lon=2.2945")
-	g.eventually("the location is simulated", func() bool {
+	simulated := func() bool {
 		_, simulated := g.phone().Location.Place()
 		return simulated
-	})
-	at, _ := g.phone().Location.Place()
-	g.sameText("setlocation", []float64{48.8584, 2.2945}, []float64{at.Latitude, at.Longitude})
-	g.interrupt(p)
-	g.eventually("the simulation has ended", func() bool {
-		_, simulated := g.phone().Location.Place()
-		return !simulated
-	})
+	}
+	set := []string{"setlocation", "--lat=48.8584", "--lon=2.2945"}
+	if g.tunnel {
+		p := g.follow(set...)
+		g.eventually("the location is simulated", simulated)
+		g.wantPlace()
+		g.interrupt(p)
+		g.eventually("the simulation has ended", func() bool { return !simulated() })
+		g.wantStatus(1, "Resetting location failed", g.path, "resetlocation")
+		return
+	}
+	g.output(g.path, set...)
+	g.eventually("the location is simulated", simulated)
+	g.wantPlace()
+	g.output(g.path, "resetlocation")
+	g.eventually("the simulation has ended", func() bool { return !simulated() })
 }
 
-// noLocationService uses com.apple.dt.simulatelocation, which the virtual device does not
-// have. Without a tunnel, setlocation uses it as well.
-func (g *goIOS) noLocationService() {
-	g.wantStatus(1, "com.apple.dt.simulatelocation", g.path, "resetlocation")
-	if !g.tunnel {
-		g.wantStatus(1, "com.apple.dt.simulatelocation", g.path, "setlocation", "--lat=1",
-			"--lon=2")
-	}
+// wantPlace checks that the phone is where location has put it.
+func (g *goIOS) wantPlace() {
+	g.Helper()
+	at, _ := g.phone().Location.Place()
+	g.sameText("setlocation", []float64{48.8584, 2.2945}, []float64{at.Latitude, at.Longitude})
 }
 
 func (g *goIOS) sysmon() {
