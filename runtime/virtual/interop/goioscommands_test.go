@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/phone/apps"
@@ -46,8 +45,13 @@ var goIOSCommands = []goIOSCommand{
 	{names: []string{"timeformat get", "devmode get"}, run: (*goIOS).settings},
 	{names: []string{"apps", "apps --list --all"}, run: (*goIOS).apps},
 	{
-		names: []string{"ps", "launch", "kill", "memlimitoff", "instruments notifications"},
+		names: []string{"ps", "launch", "kill", "memlimitoff"},
 		run:   (*goIOS).processes,
+	},
+	{
+		names: []string{"instruments notifications"}, run: (*goIOS).notifications,
+		off: "the reader of go-ios 1.2.0 waits for a consumer of the first event, which only " +
+			"begins after the next answer (mended in 1.3.2)",
 	},
 	{names: []string{"screenshot"}, run: (*goIOS).screenshot},
 	{names: []string{"syslog"}, run: (*goIOS).syslog},
@@ -253,9 +257,12 @@ func (g *goIOS) processes() {
 		g.Error("kill: the app still runs")
 	}
 	g.wantStatus(1, "not installed", g.path, "kill", "com.example.nowhere")
+}
 
+func (g *goIOS) notifications() {
+	const shop = "com.example.shop"
 	p := g.follow("instruments", "notifications")
-	p.until(app.Name, 20*time.Millisecond, func() {
+	p.until(shop, 20*time.Millisecond, func() {
 		if run, ok := g.phone().Processes.OfApp(shop); ok {
 			g.phone().Processes.Kill(run.PID)
 		}
@@ -350,14 +357,13 @@ func (g *goIOS) conditions() {
 	id, level := g.phone().Conditions.Active()
 	g.sameText("devicestate enable", []string{"SlowNetworkCondition", "SlowNetwork3GGood"},
 		[]string{id, level})
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		g.Fatal(err)
-	}
-	p.line(`"ok"`)
-	if id, level := g.phone().Conditions.Active(); id != "" {
-		g.Errorf("%s %s is still active after an interrupt", id, level)
-	}
-	p.wait()
+	// An interrupt may come before go-ios waits for one. It ends the program then, and the
+	// condition with the connection.
+	g.interrupt(p)
+	g.eventually("the condition has ended", func() bool {
+		id, _ := g.phone().Conditions.Active()
+		return id == ""
+	})
 }
 
 // location uses the service com.apple.dt.simulatelocation if there is no tunnel, and

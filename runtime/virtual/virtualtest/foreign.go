@@ -43,7 +43,8 @@ type ForeignRow struct {
 
 // Runs reports whether the row is about the command, which may have arguments there.
 func (r ForeignRow) Runs(command string) bool {
-	return r.Command == command || strings.HasPrefix(r.Command, command+" ")
+	rest, ok := strings.CutPrefix(r.Command, command)
+	return ok && (rest == "" || rest[0] == ' ' || rest[0] == '=')
 }
 
 // ForeignRows returns the rows of the table of docs/foreign.md.
