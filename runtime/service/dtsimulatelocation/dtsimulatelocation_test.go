@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 
 	"github.com/imdlua/imdlua/runtime/fuzztest"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/phone/location"
 	"github.com/imdlua/imdlua/runtime/phone/phonetest"
@@ -121,7 +121,7 @@ func TestSimulation(t *testing.T) {
 // TestDeadline sends to a device that does not read.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
-	here, there := link.Pipe()
+	here, there := net.Pipe() // a write waits for a read
 	defer there.Close()
 	c := New(here)
 	defer c.Close()

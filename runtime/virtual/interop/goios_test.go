@@ -185,7 +185,8 @@ func TestGoIOS(t *testing.T) {
 			}
 			t.Run("commands", func(t *testing.T) {
 				for _, c := range goIOSCommands {
-					if c.off != "" || c.tunnel && !g.tunnel {
+					once := c.usbmux && profile == "ios17"
+					if c.off != "" || once || c.tunnel && !g.tunnel {
 						continue
 					}
 					t.Run(c.names[0], func(t *testing.T) {

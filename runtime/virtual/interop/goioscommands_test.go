@@ -25,25 +25,26 @@ import (
 type goIOSCommand struct {
 	names  []string // the commands, as docs/foreign.md has them
 	tunnel bool     // they exist only for phones with tunnels
+	usbmux bool     // they use no tunnel: one of the profiles with tunnels is enough
 	off    string   // reason why the test does not run
 	run    func(*goIOS)
 }
 
 var goIOSCommands = []goIOSCommand{
-	{names: []string{"list", "list --details"}, run: (*goIOS).list},
+	{names: []string{"list", "list --details"}, usbmux: true, run: (*goIOS).list},
 	{
-		names: []string{"info", "devicename", "date", "lockdown get", "batterycheck"},
-		run:   (*goIOS).values,
+		names:  []string{"info", "devicename", "date", "lockdown get", "batterycheck"},
+		usbmux: true, run: (*goIOS).values,
 	},
-	{names: []string{"readpair"}, run: (*goIOS).readPair},
-	{names: []string{"lang"}, run: (*goIOS).language},
+	{names: []string{"readpair"}, usbmux: true, run: (*goIOS).readPair},
+	{names: []string{"lang"}, usbmux: true, run: (*goIOS).language},
 	{
 		names: []string{"lang --setlang"}, run: (*goIOS).setLanguage,
 		off: "the phone posts com.apple.springboard.finishedstartup before it answers, and " +
 			"go-ios observes it afterwards",
 	},
-	{names: []string{"timeformat get", "devmode get"}, run: (*goIOS).settings},
-	{names: []string{"apps", "apps --list --all"}, run: (*goIOS).apps},
+	{names: []string{"timeformat get", "devmode get"}, usbmux: true, run: (*goIOS).settings},
+	{names: []string{"apps", "apps --list --all"}, usbmux: true, run: (*goIOS).apps},
 	{
 		names: []string{"ps", "launch", "kill", "memlimitoff"},
 		run:   (*goIOS).processes,
@@ -59,17 +60,17 @@ var goIOSCommands = []goIOSCommand{
 	{names: []string{"devicestate list", "devicestate enable"}, run: (*goIOS).conditions},
 	{names: []string{"setlocation", "resetlocation"}, run: (*goIOS).location},
 	{names: []string{"sysmontap"}, run: (*goIOS).sysmon},
-	{names: []string{"image list"}, run: (*goIOS).images},
-	{names: []string{"crash ls", "crash cp", "crash rm"}, run: (*goIOS).crashes},
+	{names: []string{"image list"}, usbmux: true, run: (*goIOS).images},
+	{names: []string{"crash ls", "crash cp", "crash rm"}, usbmux: true, run: (*goIOS).crashes},
 	{
-		names: []string{"fsync push", "fsync pull", "fsync tree", "fsync mkdir", "fsync rm"},
-		run:   (*goIOS).media,
+		names:  []string{"fsync push", "fsync pull", "fsync tree", "fsync mkdir", "fsync rm"},
+		usbmux: true, run: (*goIOS).media,
 	},
-	{names: []string{"fsync --app"}, run: (*goIOS).container},
-	{names: []string{"diskspace"}, run: (*goIOS).diskSpace},
+	{names: []string{"fsync --app"}, usbmux: true, run: (*goIOS).container},
+	{names: []string{"diskspace"}, usbmux: true, run: (*goIOS).diskSpace},
 	{
-		names: []string{"mobilegestalt", "batteryregistry", "diagnostics list"},
-		run:   (*goIOS).diagnostics,
+		names:  []string{"mobilegestalt", "batteryregistry", "diagnostics list"},
+		usbmux: true, run: (*goIOS).diagnostics,
 	},
 	{names: []string{"rsd ls", "tunnel ls"}, tunnel: true, run: (*goIOS).services},
 	{names: []string{"info display"}, tunnel: true, run: (*goIOS).display},
