@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
 	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/dtsimulatelocation"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
@@ -64,6 +65,10 @@ func catalog() []entry {
 		{name: installationproxy.Service, device: installationproxy.NewDevice},
 		{name: mobileimagemounter.Service, device: mobileimagemounter.NewDevice, locked: true},
 		{name: dvt.Service, machine: (*Machine).instruments, offered: oldDeveloper},
+		{
+			name: dtsimulatelocation.Service, device: dtsimulatelocation.NewDevice,
+			offered: oldDeveloper,
+		},
 		{name: coredevice.AppService, machine: coreService(coredevice.AppService)},
 		{name: coredevice.OpenStdIOSocket, machine: coreService(coredevice.OpenStdIOSocket)},
 		{name: coredevice.DeviceInfo, machine: coreService(coredevice.DeviceInfo)},
@@ -184,6 +189,10 @@ func (m *Machine) entry(is func(service.Name) bool) *entry {
 	return nil
 }
 
+// serviceBegan is the log message about a connection to a service, which the attribute
+// "service" names. The interop tests read it.
+const serviceBegan = "service connection began"
+
 func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *trust.Host) {
 	log := m.log.With("service", e.name.Lockdown)
 	if host != nil {
@@ -198,6 +207,7 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 		}
 		defer c.Close()
 	}
+	log.Debug(serviceBegan)
 	if err := m.handler(e).Serve(ctx, m.misbehave(ctx, e.faultName(), c)); err != nil {
 		log.Debug("service connection ended", "err", err)
 	}

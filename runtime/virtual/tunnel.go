@@ -144,6 +144,7 @@ func (m *Machine) serveRSD(
 // serveRemote serves a connection to a service of an RSD list.
 func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 	h, known := m.remote(s)
+	m.log.Debug(serviceBegan, "service", known)
 	c = m.misbehave(ctx, known, c)
 	played := h != nil
 	if !played {

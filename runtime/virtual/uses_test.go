@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
 	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/dtsimulatelocation"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
@@ -194,6 +196,34 @@ var services = []use{
 			defer c.Close()
 			on, err := c.DeveloperMode(ctx)
 			return errors.Join(err, want(on, "developer mode is off"))
+		}},
+	{name: "dt.simulatelocation",
+		use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
+			gone := p.Identity.VersionNumber() >= 1700
+			c, err := dtsimulatelocation.Connect(ctx, o)
+			if err != nil && gone && !errors.Is(err, errNotOpened) {
+				return nil // only Instruments simulates the location since iOS 17
+			}
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if err := c.SetLocation(ctx, 8.5, 4.25); err != nil {
+				return err
+			}
+			// The device does not answer.
+			for {
+				at, _ := p.Location.Place()
+				if at == (location.Place{Latitude: 8.5, Longitude: 4.25}) {
+					break
+				}
+				if ctx.Err() != nil {
+					return fmt.Errorf("the phone is at %v", at)
+				}
+				runtime.Gosched()
+			}
+			p.Location.Clear()
+			return want(!gone, "iOS %s has the service", p.Identity.Version)
 		}},
 	instruments("screenshot", dvt.ChannelScreenshot, func(
 		ctx context.Context, s *dvt.Session, p *phone.Phone,

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path"
@@ -28,7 +29,7 @@ import (
 var packages = map[string]string{
 	"iproxy": "libusbmuxd-tools", "inetcat": "libusbmuxd-tools", "usbmuxd": "usbmuxd",
 	"ideviceinstaller": "ideviceinstaller", "ifuse": "ifuse", "fusermount": "fuse",
-	"stdbuf": "coreutils", "unshare": "util-linux",
+	"stdbuf": "coreutils", "unshare": "util-linux", "gcc": "gcc",
 }
 
 // tool returns the path of a program, or ends the test when it is not there.
@@ -45,17 +46,8 @@ func tool(t testing.TB, name string) string {
 	if pkg == "" {
 		pkg = "libimobiledevice-utils"
 	}
-	lack(t, fmt.Sprintf("%s is missing; on Debian: apt install %s", name, pkg))
+	virtualtest.Lack(t, fmt.Sprintf("%s is missing; on Debian: apt install %s", name, pkg))
 	return ""
-}
-
-// lack ends a test that this machine cannot run: CI must be able to.
-func lack(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 // rig is a virtual host on a loopback port and an environment in which foreign
@@ -81,6 +73,9 @@ func plug(t *testing.T, o virtual.HostOptions) *rig {
 		o.Device.Phone.LogRate = -1
 	}
 	o.Muxer.Records = recordDir(r.records)
+	if o.Device.Logger == nil {
+		o.Device.Logger = slog.New(witness(t))
+	}
 	r.host = virtualtest.Host(t, o)
 	r.env = []string{
 		"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "TZ=UTC",
@@ -288,7 +283,7 @@ func (r *rig) place(at string) string {
 	case os.Getenv("CI") != "" && os.Getuid() == 0:
 		return at
 	}
-	lack(r, fmt.Sprintf("this machine allows no private mount namespace (unshare: %v)", err))
+	virtualtest.Lack(r, fmt.Sprintf("this machine allows no private mount namespace (unshare: %v)", err))
 	return ""
 }
 
