@@ -128,6 +128,13 @@ func (t *Tunnel) close() {
 	t.work.Wait()
 }
 
+// Close ends the tunnel and waits for its goroutines. The next call that needs a tunnel
+// makes a new one.
+func (t *Tunnel) Close() error {
+	t.close()
+	return nil
+}
+
 // errBooted is the reason for the end of a tunnel whose device has restarted so quickly
 // that its route did not break. Nothing in the tunnel is valid after that.
 var errBooted = errors.New("the device has restarted")

@@ -30,7 +30,7 @@ func (p *Presence) advertised(ports Ports) []bonjour.Service {
 	if ports.Untrusted != 0 {
 		list = append(list, service(bonjour.Remoted, "ncm", ports.Untrusted, nil))
 	}
-	if ports.Lockdown != 0 {
+	if ports.Lockdown != 0 && ph.Values.WiFiConnections() {
 		port := ports.Lockdown
 		if port == bonjour.LockdownPort {
 			port = bonjour.Mobdev2Port // devices advertise this port instead of lockdown's

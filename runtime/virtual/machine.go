@@ -132,6 +132,7 @@ func New(o Options) (*Machine, error) {
 		m.ports[o.Echo] = &port{serve: echo}
 	}
 	p.Power.OnAction(m.power)
+	p.Values.OnWireless(m.advertiseAgain)
 	return m, nil
 }
 

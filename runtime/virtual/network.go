@@ -165,6 +165,24 @@ func (p *Presence) announce(l *listening) error {
 	return err
 }
 
+// advertiseAgain advertises what the device offers at present, on all its networks.
+func (m *Machine) advertiseAgain() {
+	for _, p := range m.presences() {
+		p.advertiseAgain()
+	}
+}
+
+func (p *Presence) advertiseAgain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.up == nil || p.up.told == nil {
+		return
+	}
+	if err := p.up.told.Update(p.advertised(p.up.ports)); err != nil {
+		p.machine.log.Warn("not advertised any more", "address", p.opts.Address, "err", err)
+	}
+}
+
 // interfaceOf returns the name of the network interface that has an address.
 func interfaceOf(a netip.Addr) (string, error) {
 	if a.Zone() != "" {
@@ -292,8 +310,12 @@ func (l *listening) servePairing(ctx context.Context, c net.Conn) {
 	}
 }
 
-// serveLockdown serves lockdownd for hosts on the network, which cannot pair.
+// serveLockdown serves lockdownd for hosts on the network, which cannot pair. It closes the
+// connection if Wi-Fi connections are switched off.
 func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
+	if !l.m.phone.Values.WiFiConnections() {
+		return
+	}
 	d := &lockdown.Device{Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: func(
 		_ context.Context, name string, host *trust.Host, escrow []byte,
 	) (lockdown.Endpoint, error) {

@@ -42,7 +42,10 @@ var lockdownDomains = map[string][]field{
 	},
 	domainWireless: {
 		{key: "BonjourFullServiceName", get: own((*Values).bonjourName)},
-		{key: "EnableWifiConnections", flags: writable, get: is(true), set: setBool},
+		{
+			key: "EnableWifiConnections", flags: writable, get: is(true), set: setBool,
+			after: wirelessChanged,
+		},
 		{key: "EnableWifiDebugging", flags: writable, get: is(true), set: setBool},
 		{key: "InstanceName", get: own(
 			func(vs *Values) string { return strings.TrimSuffix(vs.bonjourName(), bonjourSuffix) },
@@ -252,6 +255,16 @@ func (vs *Values) remotePairingSuffix() string {
 		return "-supportsRP"
 	default:
 		return "-supportsRP-" + strconv.FormatInt(v, 10)
+	}
+}
+
+// wirelessChanged calls the functions of OnWireless.
+func wirelessChanged(vs *Values) {
+	vs.mu.RLock()
+	fns := vs.onWireless[:len(vs.onWireless):len(vs.onWireless)]
+	vs.mu.RUnlock()
+	for _, fn := range fns {
+		fn()
 	}
 }
 

@@ -56,6 +56,8 @@ type Values struct {
 	mu   sync.RWMutex
 	name string
 	over map[valueKey]any // values that were written with Set or Store
+
+	onWireless []func() // from OnWireless
 }
 
 // New returns the values of a new phone.
@@ -284,6 +286,21 @@ func (vs *Values) Store(domain, key string, v any) {
 	if f := vs.field(domain, key); f != nil && f.after != nil {
 		f.after(vs)
 	}
+}
+
+// WiFiConnections reports whether lockdown may be reached over Wi-Fi.
+func (vs *Values) WiFiConnections() bool {
+	v, _ := vs.Get(domainWireless, "EnableWifiConnections")
+	on, _ := v.(bool)
+	return on
+}
+
+// OnWireless registers a function that is called, on the goroutine of Set, when a host has
+// switched Wi-Fi connections.
+func (vs *Values) OnWireless(fn func()) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	vs.onWireless = append(vs.onWireless, fn)
 }
 
 // DeveloperMode reports whether Developer Mode is on.
