@@ -48,6 +48,7 @@ type Info struct {
 	Version     *version.Version `lua:"version" doc:"iOS version; nil if the device did not answer"`
 	Build       string           `lua:"build" doc:"build of iOS"`
 	Class       string           `lua:"class" doc:"iPhone, iPad, ..."`
+	WiFiAddress string           `lua:"wifi_address" doc:"MAC address, empty if it is not known"`
 	Transport   string           `lua:"transport" doc:"usb, wifi or tunnel: kind of the best route"`
 	Error       string           `lua:"error" doc:"why the device did not answer; empty if it did"`
 }
@@ -55,7 +56,7 @@ type Info struct {
 func info(i device.Info) *Info {
 	r := &Info{
 		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: version.Of(i.Version),
-		Build: i.Build, Class: i.Class, Transport: i.Transport(),
+		Build: i.Build, Class: i.Class, WiFiAddress: i.WiFiAddress, Transport: i.Transport(),
 	}
 	if i.Err != nil {
 		r.Error = i.Err.Error()

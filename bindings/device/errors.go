@@ -80,12 +80,12 @@ var hints = map[lockdown.Code]string{
 	lockdown.ErrUserDeniedPairing:            hintTrust,
 	lockdown.ErrInvalidHostID:                "the device has forgotten this computer: " + hintPair,
 	lockdown.ErrEscrowLocked:                 "unlock the device once after its restart",
-	lockdown.ErrPairingProhibitedOverThisConnection: hintUSB,
-
 	lockdown.ErrServiceProhibited:            "a profile or restriction forbids the service",
 	lockdown.ErrGetProhibited:                "the value needs a paired session: " + hintPair,
 	lockdown.ErrSetProhibited:                "the device does not let this value be set now",
 	lockdown.ErrSessionInactive:              "the request needs a paired session: " + hintPair,
+
+	lockdown.ErrPairingProhibitedOverThisConnection: hintUSB,
 }
 
 // conclusions lists the errors with which runtime packages state why a device cannot

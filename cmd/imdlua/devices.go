@@ -51,6 +51,7 @@ type deviceJSON struct {
 	Version     string      `json:"version,omitempty"`
 	Build       string      `json:"build,omitempty"`
 	Class       string      `json:"class,omitempty"`
+	WiFiAddress string      `json:"wifi_address,omitempty"`
 	Transport   string      `json:"transport"`
 	Routes      []routeJSON `json:"routes"`
 	Error       string      `json:"error,omitempty"`
@@ -67,7 +68,8 @@ type routeJSON struct {
 func describe(i device.Info) deviceJSON {
 	d := deviceJSON{
 		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version,
-		Build: i.Build, Class: i.Class, Transport: i.Transport(), Routes: []routeJSON{},
+		Build: i.Build, Class: i.Class, WiFiAddress: i.WiFiAddress, Transport: i.Transport(),
+		Routes: []routeJSON{},
 	}
 	for _, r := range i.Routes {
 		d.Routes = append(d.Routes,

@@ -44,7 +44,8 @@ If standard input is not a terminal, it is run as a script instead.`,
 			return c.service(cmd.Context(), args[0], kind)
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", kindAuto, "auto, plist, xpc or raw: what the service speaks")
+	cmd.Flags().StringVar(&kind, "kind", kindAuto,
+		"auto, plist, xpc or raw: what the service speaks")
 	return cmd
 }
 

@@ -22,7 +22,10 @@ const maxResolved = 8
 //
 //	192.168.2.7  192.168.2.7:62078  fe80::1%en0  [fe80::1%en0]:62078  ana.local
 func ParseAddress(s string) (host string, port uint16, err error) {
-	host, port = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), lockdown.Port
+	host, port = s, lockdown.Port
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
 	if before, after, err := net.SplitHostPort(s); err == nil {
 		n, err := strconv.ParseUint(after, 10, 16)
 		if err != nil || n == 0 {
@@ -98,7 +101,7 @@ func (f *Finder) askAddress(ctx context.Context, address string) (Info, error) {
 	}
 	err = ErrNotFound
 	for n, ip := range all[:min(len(all), maxResolved)] {
-		ask, cancel := context.WithCancel(ctx)
+		ask, cancel := ctx, context.CancelFunc(func() {})
 		if n < len(all)-1 {
 			ask, cancel = context.WithTimeout(ctx, identifyTime)
 		}

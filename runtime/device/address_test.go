@@ -26,8 +26,11 @@ func TestParseAddress(t *testing.T) {
 		if err != nil {
 			t.Errorf("ParseAddress(%q): %v", c.in, err)
 		}
-		if host != c.host || port != c.port {
-			t.Errorf("ParseAddress(%q) = %q, %d, want %q, %d", c.in, host, port, c.host, c.port)
+		if host != c.host {
+			t.Errorf("ParseAddress(%q) = %q, want the host %q", c.in, host, c.host)
+		}
+		if port != c.port {
+			t.Errorf("ParseAddress(%q) = %d, want the port %d", c.in, port, c.port)
 		}
 	}
 	for _, in := range []string{
@@ -132,8 +135,11 @@ func TestRestrictedFinders(t *testing.T) {
 	f := NewFinder(Options{})
 	defer f.Close()
 	same, err := f.Restricted(Restriction{})
-	if err != nil || same != f {
-		t.Errorf("Restricted by nothing = %p, %v, want %p", same, err, f)
+	if err != nil {
+		t.Errorf("Restricted by nothing: %v", err)
+	}
+	if same != f {
+		t.Errorf("Restricted by nothing = %p, want %p", same, f)
 	}
 	a, err := f.Restricted(Restriction{Kind: "usb", NoPair: true})
 	if err != nil {

@@ -13,9 +13,10 @@
 //	somebody else's tunnel -> RSD
 //
 // Package route plans which route serves what. In this package, find.go, selector.go,
-// address.go, restrict.go, network.go and search.go find devices, route.go describes the routes to a device, device.go opens
-// services, session.go keeps the lockdown session, raise.go and remote.go make tunnels,
-// tunnel.go keeps them, and report.go reports which routes are used and why.
+// address.go, restrict.go, network.go and search.go find devices, route.go describes the
+// routes to a device, device.go opens services, session.go keeps the lockdown session,
+// raise.go and remote.go make tunnels, tunnel.go keeps them, records.go describes pair
+// records, and report.go reports which routes are used and why.
 package device
 
 import (

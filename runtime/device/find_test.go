@@ -6,7 +6,7 @@ func TestSelector(t *testing.T) {
 	phone := Info{
 		UDID: "00008120-000A1B2C3D4E5F60", Name: "Ana's iPhone", ProductType: "iPhone15,2",
 		Version: "17.5.1", WiFiAddress: "5c:52:84:0a:1b:2c",
-		Routes:  []Route{{Kind: "usb"}, {Kind: "wifi"}},
+		Routes: []Route{{Kind: "usb"}, {Kind: "wifi"}},
 	}
 	silent := Info{UDID: "x", Routes: []Route{{Kind: "wifi"}}}
 	for _, c := range []struct {
