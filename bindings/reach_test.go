@@ -260,7 +260,7 @@ false	timeout
 false	argument
 false	timeout
 false	argument
-false	InvalidRequest
+false	SetProhibited
 false	argument
 false	argument
 false	timeout
@@ -277,6 +277,9 @@ var untimed = map[string]string{
 	"forward": "it only listens; connections to the device come later",
 	"help":    "it prints a text",
 	"set":     "its last argument, which TestOptionsAfterNames tests",
+
+	"notifications": "its options may follow any number of names",
+	"dvt_call":      "all its arguments are those of the method that is called",
 }
 
 // TestEveryMethodHasTimeout checks that every method of a device has the option timeout.

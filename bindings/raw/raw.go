@@ -101,7 +101,8 @@ func (s *Connection) write(c *api.Call, t device.Timeout, b []byte) error {
 	})
 }
 
-// put writes bytes. Only put and more use the connection, so that hexdump shows every byte.
+// put writes bytes. Only put writes to the connection and only more reads from it, so that
+// hexdump shows every byte.
 func (s *Connection) put(b []byte) error {
 	s.trace("->", b)
 	_, err := s.conn.Write(b)

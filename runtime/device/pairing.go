@@ -308,5 +308,8 @@ func (f *Finder) buid(ctx context.Context, info Info) (string, error) {
 		}
 		errs = append(errs, err)
 	}
+	if len(errs) == 0 {
+		errs = append(errs, errors.New("there is no place for pair records"))
+	}
 	return "", &Error{UDID: info.UDID, Op: "read host identity", Err: errors.Join(errs...)}
 }

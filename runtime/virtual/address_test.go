@@ -112,7 +112,7 @@ func TestAddressWithoutPairing(t *testing.T) {
 	_, m, at := atWiFi(t, "ios17")
 	ctx := virtualtest.Context(t)
 	dialogs := dialogs(m, trust.Ignore)
-	f := device.NewFinder(device.Options{})
+	f := device.NewFinder(device.Options{Stores: []pair.Store{pair.NewDir(t.TempDir())}})
 	defer f.Close()
 	d, err := f.AtAddress(ctx, at)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestEarlyOptions(t *testing.T) {
 		{`early.scalars("x", { count = 1 }, 5)`, "", "argument"},
 		{`early.scalars("x", { count = 1 }, nil, { count = 2 })`, "", "argument"},
 		{`early.scalars("x", setmetatable({ count = 1 }, {}))`, "", "argument"},
-		{`early.table{ count = 1 }`, "map[count:1]3\n", ""},
+		{`early.table{ count = 1 }`, "map[count:1] 3\n", ""},
 		{`early.any{ count = 1 }`, "true 3\n", ""},
 	} {
 		var out bytes.Buffer
