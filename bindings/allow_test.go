@@ -80,6 +80,19 @@ var allowances = []struct {
 		[]string{"device", "net 127.0.0.1:PORT", "device UDID2"},
 	},
 	{
+		"device at an address", `local at = virtual.start():show{ wifi = true }`,
+		`device{ address = at.address .. ":" .. at.lockdown_port }`,
+		[]string{"device", "net 127.0.0.1:PORT", "device UDID2"},
+	},
+	{
+		"device.pair_remote", `local at = virtual.start():show{ wifi = true }`,
+		`device.pair_remote(at.address .. ":" .. at.pairing_port)`,
+		[]string{"device", "net 127.0.0.1:PORT"},
+	},
+	{"device.browse", ``, `device.browse{ timeout = 0.1 }`, []string{"device"}},
+	{"device.pair_records", ``, `device.pair_records()`, []string{"device"}},
+	{"device.tunneld", ``, `device.tunneld("127.0.0.1:49151")`, []string{"net 127.0.0.1:PORT"}},
+	{
 		"pull", `device().files:write("Downloads/a", "x") local files = device().files`,
 		`files:pull("Downloads/a", "DIR/b")`, []string{"write DIR/b"},
 	},

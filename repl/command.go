@@ -178,7 +178,8 @@ func (r *repl) inform(ctx context.Context, arg string) error {
 	return nil
 }
 
-var plainName = regexp.MustCompile(`^[0-9A-Za-z-]+$`)
+// plainName matches UDIDs and Wi-Fi addresses.
+var plainName = regexp.MustCompile(`^[0-9A-Za-z:-]+$`)
 
 func (r *repl) use(ctx context.Context, arg string) error {
 	if !plainName.MatchString(arg) {

@@ -30,8 +30,8 @@ type Env struct {
 	Choose func(ctx context.Context, matches []device.Info) (device.Info, error)
 }
 
-// Device is the Device of scripts. A Registry has one Device for each identifier, so
-// that two references to a device compare equal.
+// Device is the Device of scripts. A Registry has one Device for each device.Device, so
+// that two references to a device that is reached in the same way compare equal.
 type Device struct {
 	*device.Device
 
@@ -68,11 +68,13 @@ type Family struct {
 type Registry struct {
 	env  *Env
 	mu   sync.Mutex
-	seen map[string]*Device
+	seen map[*device.Device]*Device
 }
 
 // NewRegistry returns the Registry of a host.
-func NewRegistry(env *Env) *Registry { return &Registry{env: env, seen: map[string]*Device{}} }
+func NewRegistry(env *Env) *Registry {
+	return &Registry{env: env, seen: map[*device.Device]*Device{}}
+}
 
 // allow returns an error unless the script may use a device. The identifier is empty
 // before a device is chosen. Every function that gives a Device to a script calls
@@ -83,10 +85,10 @@ func allow(c *api.Call, udid string) error { return c.Allow(host.AccessDevice, u
 func (r *Registry) object(d *device.Device) *Device {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o, ok := r.seen[d.UDID()]
+	o, ok := r.seen[d]
 	if !ok {
 		o = newObject(d)
-		r.seen[d.UDID()] = o
+		r.seen[d] = o
 	}
 	return o
 }

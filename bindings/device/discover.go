@@ -18,14 +18,14 @@ import (
 
 // Selector is the table that device{...} takes.
 type Selector struct {
-	UDID      string         `lua:"udid" doc:"unique device identifier, with or without the dash"`
-	Name      string         `lua:"name" doc:"name or pattern such as Ana*"`
-	Model     string         `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
-	OS        string         `lua:"os" doc:"condition on the iOS version such as >=17.0"`
-	Transport string         `lua:"transport" doc:"usb, wifi or tunnel; wifi searches the network"`
-	Network   bool           `lua:"network" doc:"search the network as well, for two seconds"`
-	Match     *lua.LFunction `lua:"match" doc:"function of a DeviceInfo that returns true"`
-	Timeout   time.Duration  `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
+	UDID  string `lua:"udid" doc:"unique device identifier, with or without dash, or Wi-Fi address"`
+	Name  string `lua:"name" doc:"name or pattern such as Ana*"`
+	Model string `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
+	OS    string `lua:"os" doc:"condition on the iOS version such as >=17.0"`
+	Reach
+	Network bool           `lua:"network" doc:"search the network as well, for two seconds"`
+	Match   *lua.LFunction `lua:"match" doc:"function of a DeviceInfo that returns true"`
+	Timeout time.Duration  `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
 }
 
 // apply returns base, the conditions of --device, with those of s. A condition of s
@@ -48,6 +48,7 @@ type Info struct {
 	Version     *version.Version `lua:"version" doc:"iOS version; nil if the device did not answer"`
 	Build       string           `lua:"build" doc:"build of iOS"`
 	Class       string           `lua:"class" doc:"iPhone, iPad, ..."`
+	WiFiAddress string           `lua:"wifi_address" doc:"MAC address, empty if it is not known"`
 	Transport   string           `lua:"transport" doc:"usb, wifi or tunnel: kind of the best route"`
 	Error       string           `lua:"error" doc:"why the device did not answer; empty if it did"`
 }
@@ -55,7 +56,7 @@ type Info struct {
 func info(i device.Info) *Info {
 	r := &Info{
 		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: version.Of(i.Version),
-		Build: i.Build, Class: i.Class, Transport: i.Transport(),
+		Build: i.Build, Class: i.Class, WiFiAddress: i.WiFiAddress, Transport: i.Transport(),
 	}
 	if i.Err != nil {
 		r.Error = i.Err.Error()
@@ -73,33 +74,35 @@ type Event struct {
 // Match of the script runs after the other conditions, because it needs the
 // interpreter lock.
 func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder, error) {
-	if err := allow(c, ""); err != nil {
-		return nil, nil, err
-	}
 	selector := s.apply(r.env.Selector)
-	if err := selector.Check(); err != nil {
-		return nil, nil, c.ArgError(1, "%v", err)
+	if err := s.allow(c, selector); err != nil {
+		return nil, nil, err
 	}
 	var infos []device.Info
 	var finder *device.Finder
 	err := c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) (err error) {
-		finder, err = r.env.Finder()
+		finder, err = r.finder(s.Reach)
 		if err != nil {
 			return err
 		}
 		infos, err = finder.List(ctx, selector)
 		return err
 	})
-	if err != nil || s.Match == nil {
-		return infos, finder, err
+	if err != nil {
+		return nil, nil, err
 	}
 	kept := infos[:0]
 	for _, i := range infos {
-		if lua.LVAsBool(c.Invoke(s.Match, 1, c.Wrap(info(i)))[0]) {
+		if s.matches(c, i) {
 			kept = append(kept, i)
 		}
 	}
 	return kept, finder, nil
+}
+
+// matches calls the function Match of the script.
+func (s Selector) matches(c *api.Call, i device.Info) bool {
+	return s.Match == nil || lua.LVAsBool(c.Invoke(s.Match, 1, c.Wrap(info(i)))[0])
 }
 
 // listed returns the Device for an entry of finder's list, if the script may use it.
@@ -111,11 +114,15 @@ func (r *Registry) listed(c *api.Call, finder *device.Finder, i device.Info) (*D
 }
 
 // one returns the only device that matches.
-func (r *Registry) one(c *api.Call, s *Selector) (*Device, error) {
-	if s == nil {
-		s = &Selector{}
+func (r *Registry) one(c *api.Call, s Selector) (*Device, error) {
+	if s.Address != "" {
+		d, err := r.atAddress(c, s)
+		if err == nil && d == nil {
+			err = &device.Error{Op: "find at " + s.Address, Err: device.ErrNotFound}
+		}
+		return d, err
 	}
-	infos, finder, err := r.list(c, *s)
+	infos, finder, err := r.list(c, s)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +156,15 @@ func (r *Registry) choose(
 }
 
 // all returns all devices that match.
-func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
-	if s == nil {
-		s = &Selector{}
+func (r *Registry) all(c *api.Call, s Selector) ([]*Device, error) {
+	if s.Address != "" {
+		d, err := r.atAddress(c, s)
+		if err != nil || d == nil {
+			return []*Device{}, err
+		}
+		return []*Device{d}, nil
 	}
-	infos, finder, err := r.list(c, *s)
+	infos, finder, err := r.list(c, s)
 	if err != nil {
 		return nil, err
 	}
@@ -169,35 +180,37 @@ func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
 
 // WaitSelector is the table that device.wait{...} takes.
 type WaitSelector struct {
-	UDID      string        `lua:"udid" doc:"unique device identifier, with or without the dash"`
-	Name      string        `lua:"name" doc:"name or pattern such as Ana*"`
-	Model     string        `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
-	OS        string        `lua:"os" doc:"condition on the iOS version such as >=16,<18"`
-	Transport string        `lua:"transport" doc:"usb or wifi"`
-	Timeout   time.Duration `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
+	UDID  string `lua:"udid" doc:"unique device identifier, with or without dash, or Wi-Fi address"`
+	Name  string `lua:"name" doc:"name or pattern such as Ana*"`
+	Model string `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
+	OS    string `lua:"os" doc:"condition on the iOS version such as >=16,<18"`
+	Reach
+	Timeout time.Duration `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
 }
 
 func (w WaitSelector) apply(base device.Selector) device.Selector {
-	s := Selector{UDID: w.UDID, Name: w.Name, Model: w.Model, OS: w.OS, Transport: w.Transport}
+	s := Selector{UDID: w.UDID, Name: w.Name, Model: w.Model, OS: w.OS, Reach: w.Reach}
 	return s.apply(base)
 }
 
 // wait waits until one device matches and answers.
-func (r *Registry) wait(c *api.Call, w *WaitSelector) (*Device, error) {
-	if w == nil {
-		w = &WaitSelector{}
-	}
-	if err := allow(c, ""); err != nil {
+func (r *Registry) wait(c *api.Call, w WaitSelector) (*Device, error) {
+	selector := w.apply(r.env.Selector)
+	if err := w.allow(c, selector); err != nil {
 		return nil, err
 	}
 	var finder *device.Finder
 	var found *device.Device
 	err := c.Timeout(w.Timeout).TryBlock(func(ctx context.Context) (err error) {
-		finder, err = r.env.Finder()
+		finder, err = r.finder(w.Reach)
 		if err != nil {
 			return err
 		}
-		found, err = finder.Wait(ctx, w.apply(r.env.Selector))
+		if w.Address != "" {
+			found, err = finder.WaitAddress(ctx, w.Address, selector)
+		} else {
+			found, err = finder.Wait(ctx, selector)
+		}
 		return err
 	})
 	var several *device.AmbiguousError
@@ -253,16 +266,20 @@ func Modules(r *Registry, families []Family) []*api.Module {
 		Call: api.Function("device", "Returns the one device that matches. Several matches are an "+
 			"error that lists them, never the first one.",
 			"selector?", r.one,
-			api.Checks(host.AccessDevice),
+			api.Checks(host.AccessDevice, host.AccessHost),
 			selector,
 			api.Raises("no_device", "ambiguous", "no_muxer", "protocol", "timeout"),
 			api.Perm("read"),
 			api.Example(`local dev = device()
-print(dev.name, dev.version)`)),
+print(dev.name, dev.version)`),
+			api.Example(`local virtual = require "imd.virtual"
+local at = virtual.start():show{ wifi = true }
+local dev = device{ address = at.address .. ":" .. at.lockdown_port, pair = false }
+print(dev:get("ProductVersion"))`)),
 		Funcs: []*api.Func{
 			api.Function("wait", "Waits until exactly one device matches and answers.",
 				"selector?", r.wait,
-				api.Checks(host.AccessDevice),
+				api.Checks(host.AccessDevice, host.AccessHost),
 				selector,
 				api.Raises("timeout", "ambiguous", "no_muxer", "protocol"),
 				api.Perm("read"),
@@ -275,6 +292,9 @@ print(dev.udid)`)),
 				api.Returns("Stream stream"),
 				api.Perm("read"),
 				api.Example("for e in device.watch() do print(e.event, e.info.udid) break end")),
+			browseFunc(r),
+			pairRecordsFunc(r),
+			pairRemoteFunc(r),
 		},
 		Classes: []*api.Class{class(families), stream.Class()},
 		Records: []*api.Record{
@@ -283,6 +303,10 @@ print(dev.udid)`)),
 			api.NewRecord[Battery]("Battery", "The state of the battery."),
 			api.NewRecord[Beat]("Beat", "A heartbeat of the device that was answered."),
 			api.NewRecord[Storage]("Storage", "The disk of a device, in bytes."),
+			api.NewRecord[Advertised]("BonjourService", "A service that is advertised by Bonjour on "+
+				"one interface."),
+			api.NewRecord[PairRecord]("PairRecord", "A pair record of this computer, without its "+
+				"keys."),
 		},
 	}
 	for _, f := range families {
@@ -295,7 +319,7 @@ print(dev.udid)`)),
 		api.Function("devices", "Returns all devices that match, as a list; an empty one when "+
 			"there is none.",
 			"selector?", r.all,
-			api.Checks(host.AccessDevice),
+			api.Checks(host.AccessDevice, host.AccessHost),
 			selector,
 			api.Raises("no_muxer", "protocol", "timeout"),
 			api.Returns("Device[] devices"),

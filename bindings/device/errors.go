@@ -11,6 +11,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -58,6 +59,7 @@ func (e *onDevice) Unwrap() error { return e.error }
 const (
 	hintTunnel = "dev:routes() says what was tried"
 	hintPair   = "run `imdlua pair`"
+	hintUSB    = "pair over USB first: connect the device by a cable and run `imdlua pair`"
 	hintUnlock = "unlock the device"
 	hintTrust  = "the dialog was answered with Don't Trust; plug the device in again and tap Trust"
 	hintNone   = "the device has no service of that name, in lockdown or in a tunnel; " +
@@ -82,6 +84,8 @@ var hints = map[lockdown.Code]string{
 	lockdown.ErrGetProhibited:                "the value needs a paired session: " + hintPair,
 	lockdown.ErrSetProhibited:                "the device does not let this value be set now",
 	lockdown.ErrSessionInactive:              "the request needs a paired session: " + hintPair,
+
+	lockdown.ErrPairingProhibitedOverThisConnection: hintUSB,
 }
 
 // conclusions lists the errors with which runtime packages state why a device cannot
@@ -90,6 +94,10 @@ var conclusions = []Reason{
 	{device.ErrNotFound, "no_device",
 		"plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"},
 	{device.ErrNotPaired, "not_paired", "run `imdlua pair`, or call dev:pair()"},
+	{bonjour.ErrNoInterface, "no_interface",
+		"is the name of the interface right, and is it up?"},
+	{device.ErrPairingOff, "no_pair",
+		"leave out --no-pair, or the option pair = false of device"},
 	{device.ErrRecordKept, "record_kept",
 		"the record is of no use any more; the muxer that has it " +
 			"did not delete it"},
@@ -189,7 +197,7 @@ func mapError(err error, explain []Explain) *host.Error {
 // layers explain the errors of the layers between a script and a service, and the
 // errors that services send. The more specific explanations come first.
 var layers = []Explain{
-	ambiguous, Reasons(conclusions...), malformed, lockdownRefusal, rsdRefusal,
+	ambiguous, overNetwork, Reasons(conclusions...), malformed, lockdownRefusal, rsdRefusal,
 	Reasons(peers...), dialed, Reasons(muxers...), serviceRefusal,
 }
 
@@ -200,6 +208,16 @@ func ambiguous(err error) (code, hint string) {
 		return "ambiguous", "name one with --device UDID or device{ udid = \"...\" }"
 	}
 	return "", ""
+}
+
+// overNetwork explains that a device refuses this computer on a route on which it cannot be
+// paired.
+func overNetwork(err error) (code, hint string) {
+	if !errors.Is(err, device.ErrPairOverUSB) {
+		return "", ""
+	}
+	code, _ = lockdownRefusal(err)
+	return cmp.Or(code, "not_paired"), hintUSB
 }
 
 // lockdownRefusal returns the error code that lockdown sent.

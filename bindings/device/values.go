@@ -57,26 +57,52 @@ func values(c *api.Call, d *Device, domain *string, t Timeout) (v plist.Dict, er
 	return v, err
 }
 
-// set takes (key, value) or (domain, key, value).
+// set takes (key, value) or (domain, key, value), and options behind them.
 func set(c *api.Call, d *Device, args ...lua.LValue) error {
-	domain, key, value, err := setArguments(args)
+	names, opts := setNames(args)
+	domain, key, value, err := setArguments(args[:len(args)-opts], names)
 	if err != nil {
 		return c.ArgError(1, "%v", err)
 	}
 	v, err := api.Plain(value)
 	if err != nil {
-		return c.ArgError(len(args), "%v", err)
+		return c.ArgError(names+1, "%v", err)
 	}
-	return d.Do(c, Timeout{}, func(ctx context.Context) error { return d.Set(ctx, domain, key, v) })
+	var t Timeout
+	if opts > 0 {
+		if err := c.Index().Options(c.L, args[names+1], &t); err != nil {
+			return c.ArgError(names+2, "%v", err)
+		}
+	}
+	return d.Do(c, t, func(ctx context.Context) error { return d.Set(ctx, domain, key, v) })
 }
 
-// setArguments separates the arguments of set.
-func setArguments(args []lua.LValue) (domain, key string, value lua.LValue, err error) {
-	if len(args) != 2 && len(args) != 3 {
+// setNames returns how many arguments of set are names, and how many are options after the
+// value. Of three arguments the last one is the options if it is a table and the first one
+// is not a domain.
+func setNames(args []lua.LValue) (names, opts int) {
+	switch len(args) {
+	case 3:
+		first, _ := args[0].(lua.LString)
+		if _, table := args[2].(*lua.LTable); table && !isDomain(string(first)) {
+			return 1, 1
+		}
+		return 2, 0
+	case 4:
+		return 2, 1
+	}
+	return 1, 0
+}
+
+// setArguments separates the names and the value of set.
+func setArguments(
+	args []lua.LValue, count int,
+) (domain, key string, value lua.LValue, err error) {
+	if len(args) != count+1 {
 		return "", "", nil, fmt.Errorf("key and value, or domain, key and value expected")
 	}
 	names := make([]string, 0, 2)
-	for _, a := range args[:len(args)-1] {
+	for _, a := range args[:count] {
 		s, ok := a.(lua.LString)
 		if !ok {
 			return "", "", nil, fmt.Errorf("string expected, got %s", a.Type())
@@ -90,12 +116,12 @@ func setArguments(args []lua.LValue) (domain, key string, value lua.LValue, err 
 }
 
 // remove takes (key) or (domain, key).
-func remove(c *api.Call, d *Device, a string, b *string) error {
+func remove(c *api.Call, d *Device, a string, b *string, t Timeout) error {
 	domain, key := "", a
 	if b != nil {
 		domain, key = a, *b
 	}
-	return d.Do(c, Timeout{}, func(ctx context.Context) error { return d.Remove(ctx, domain, key) })
+	return d.Do(c, t, func(ctx context.Context) error { return d.Remove(ctx, domain, key) })
 }
 
 func refresh(c *api.Call, d *Device, t Timeout) (*Device, error) {
@@ -119,7 +145,8 @@ func valueMethods() []*api.Func {
 			api.Perm("read"),
 			api.Example(`local dev = device()
 print(dev:get("ProductVersion"))
-print(dev:get("com.apple.mobile.battery", "BatteryCurrentCapacity"))`)),
+print(dev:get("com.apple.mobile.battery", "BatteryCurrentCapacity"))
+print(dev:get("DeviceName", { timeout = 2 }))`)),
 		api.Method("values", "Reads all values of a lockdown domain; the default domain when none "+
 			"is named.",
 			"domain? opts?", values,
@@ -131,17 +158,18 @@ print(dev:get("com.apple.mobile.battery", "BatteryCurrentCapacity"))`)),
 			api.Example(`local dev = device()
 print(dev:values().DeviceName)`)),
 		api.Method("set", "Writes a lockdown value: `set(key, value)` or `set(domain, key, "+
-			"value)`.",
+			"value)`, with `{ timeout = seconds }` behind the value if needed.",
 			"args...", set,
-			api.ParamDoc("args", "domain if any, key, value"),
+			api.ParamDoc("args", "domain if any, key, value, and options if any: timeout"),
 			api.Raises("SetProhibited", "ImmutableValue", "timeout"),
 			api.Perm("modify"),
 			api.Example(`local dev = device()
 dev:set("DeviceName", "Shelf 3")`)),
 		api.Method("remove", "Deletes a lockdown value: `remove(key)` or `remove(domain, key)`.",
-			"name key?", remove,
+			"name key? opts?", remove,
 			api.ParamDoc("name", "key, or domain when a key follows"),
 			api.ParamDoc("key", "key in that domain"),
+			opts,
 			api.Raises("RemoveProhibited", "timeout"),
 			api.Perm("modify"),
 			api.Example(`local dev = device()

@@ -43,7 +43,7 @@ type Connection struct {
 	closed error
 
 	mu   sync.Mutex
-	dump bool
+	dump io.Writer // where hexdump writes; nil if it is off
 }
 
 // NewConnection returns the Connection of scripts for an open connection.
@@ -97,11 +97,16 @@ func (s *Connection) read(c *api.Call, t device.Timeout, f func() error) error {
 
 func (s *Connection) write(c *api.Call, t device.Timeout, b []byte) error {
 	return s.do(c, t, func(ctx context.Context) error {
-		return s.inTurn(ctx, s.writing, link.GuardWrite, func() error {
-			_, err := s.conn.Write(b)
-			return err
-		})
+		return s.inTurn(ctx, s.writing, link.GuardWrite, func() error { return s.put(b) })
 	})
+}
+
+// put writes bytes. Only put writes to the connection and only more reads from it, so that
+// hexdump shows every byte.
+func (s *Connection) put(b []byte) error {
+	s.trace("->", b)
+	_, err := s.conn.Write(b)
+	return err
 }
 
 // more reads once and appends the bytes to rest. They stay there until take returns
@@ -109,6 +114,7 @@ func (s *Connection) write(c *api.Call, t device.Timeout, b []byte) error {
 func (s *Connection) more() error {
 	buf := make([]byte, 64<<10)
 	n, err := s.conn.Read(buf)
+	s.trace("<-", buf[:n])
 	s.rest = append(s.rest, buf[:n]...)
 	if n > 0 {
 		return nil
@@ -136,18 +142,16 @@ func (s *Connection) take(n int) []byte {
 	return b
 }
 
-// trace prints bytes to standard error if hexdump is on.
-func (s *Connection) trace(c *api.Call, direction string, b []byte) {
+// trace prints bytes if hexdump is on.
+func (s *Connection) trace(direction string, b []byte) {
 	s.mu.Lock()
-	on := s.dump
-	s.mu.Unlock()
-	if on && len(b) > 0 {
-		fmt.Fprintf(c.Host().Stderr(), "%s %s %d bytes\n%s", direction, s.name, len(b), hex.Dump(b))
+	defer s.mu.Unlock()
+	if s.dump != nil && len(b) > 0 {
+		fmt.Fprintf(s.dump, "%s %s %d bytes\n%s", direction, s.name, len(b), hex.Dump(b))
 	}
 }
 
 func send(c *api.Call, s *Connection, b []byte, t device.Timeout) error {
-	s.trace(c, "->", b)
 	return s.write(c, t, b)
 }
 
@@ -178,7 +182,6 @@ func recv(c *api.Call, s *Connection, n *int, t device.Timeout) (any, error) {
 		}
 		return nil, err
 	}
-	s.trace(c, "<-", out)
 	return out, nil
 }
 
@@ -204,7 +207,6 @@ func recvUntil(c *api.Call, s *Connection, end []byte, t device.Timeout) (out []
 	if err != nil {
 		return nil, err
 	}
-	s.trace(c, "<-", out)
 	return out, nil
 }
 
@@ -249,22 +251,22 @@ func (o plistOptions) frame(c *api.Call, v lua.LValue) ([]byte, error) {
 
 // takePlist reads a property list that is preceded by its length. v is nil if the length
 // is 0.
-func (s *Connection) takePlist(order binary.ByteOrder) (body []byte, v any, err error) {
+func (s *Connection) takePlist(order binary.ByteOrder) (v any, err error) {
 	if err := s.need(4); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	n := order.Uint32(s.rest)
 	if n > maxRecv {
-		return nil, nil, &link.FrameError{Length: n, Max: maxRecv}
+		return nil, &link.FrameError{Length: n, Max: maxRecv}
 	}
 	if err := s.need(4 + int(n)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	body = s.take(4 + int(n))[4:]
+	body := s.take(4 + int(n))[4:]
 	if n > 0 {
 		v, err = plist.Decode(body)
 	}
-	return body, v, err
+	return v, err
 }
 
 func sendPlist(c *api.Call, s *Connection, v lua.LValue, o plistOptions) error {
@@ -280,13 +282,11 @@ func recvPlist(c *api.Call, s *Connection, o plistOptions) (any, error) {
 	if err != nil {
 		return nil, c.ArgError(1, "%v", err)
 	}
-	var body []byte
 	var v any
 	err = s.read(c, o.Timeout, func() (err error) {
-		body, v, err = s.takePlist(order)
+		v, err = s.takePlist(order)
 		return err
 	})
-	s.trace(c, "<-", body)
 	return v, err
 }
 
@@ -298,30 +298,28 @@ func call(c *api.Call, s *Connection, v lua.LValue, o plistOptions) (any, error)
 		return nil, err
 	}
 	order, _ := o.order() // frame has checked it
-	s.trace(c, "->", frame)
-	var body []byte
 	var answer any
 	err = s.do(c, o.Timeout, func(ctx context.Context) error {
 		return s.inTurn(ctx, s.reading, link.GuardRead, func() error {
-			err := s.inTurn(ctx, s.writing, link.GuardWrite, func() error {
-				_, err := s.conn.Write(frame)
-				return err
-			})
+			err := s.inTurn(ctx, s.writing, link.GuardWrite,
+				func() error { return s.put(frame) })
 			if err != nil {
 				return err
 			}
-			body, answer, err = s.takePlist(order)
+			answer, err = s.takePlist(order)
 			return err
 		})
 	})
-	s.trace(c, "<-", body)
 	return answer, err
 }
 
-func setDump(_ *api.Call, s *Connection, on bool) {
+func setDump(c *api.Call, s *Connection, on bool) {
 	s.mu.Lock()
-	s.dump = on
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.dump = nil
+	if on {
+		s.dump = c.Host().Stderr()
+	}
 }
 
 type serviceOptions struct {
@@ -418,7 +416,8 @@ print(svc:recv_plist().Status)`)),
 			api.Returns("any answer"),
 			api.Perm("raw"),
 			api.Example(svc+`print(svc:call{ Request = "GasGauge" }.Status)`)),
-		api.Method("hexdump", "Shows every byte sent and received from now on, on standard error.",
+		api.Method("hexdump", "Shows every byte sent and received from now on, on standard error, "+
+			"as they come: also the lengths of plists, and what a call that fails has read.",
 			"on", setDump,
 			api.ParamDoc("on", "true or false"),
 			api.Perm("raw"),

@@ -149,6 +149,10 @@ func connect(
 	return conn, withDevice(t, fmt.Sprintf("connect to port %d", port), err)
 }
 
+func closeTunnel(c *api.Call, t *core.Tunnel) error {
+	return c.TryBlock(func(context.Context) error { return t.Close() })
+}
+
 // class declares Tunnel.
 func class() *api.Class {
 	c := api.NewClass[*core.Tunnel]("Tunnel", "The tunnel of a device, which all tasks share. "+
@@ -211,6 +215,12 @@ end`)),
 			api.Perm("raw"),
 			api.Example(tun+`local conn = tun:connect(tun.rsd_port)
 conn:close()`)),
+		api.Method("close", "Ends the tunnel for all tasks. The next call of the device that needs "+
+			"one makes another.",
+			"", closeTunnel,
+			api.Perm("control"),
+			api.Example(tun+`tun:close()
+print(tun.up)`)),
 	}
 	return c
 }
@@ -232,14 +242,16 @@ func atAddress(r *device.Registry) rsdFunc {
 	}
 }
 
-// Family returns the methods routes and tunnel of Device, and the function device.rsd.
+// Family returns the methods routes and tunnel of Device, and the functions device.rsd and
+// device.tunneld.
 func Family(r *device.Registry) device.Family {
 	raises := api.Raises("timeout", "not_paired", "no_tunnel", "disconnected")
 	return device.Family{
-		Classes: []*api.Class{class()},
+		Classes: []*api.Class{class(), tunneldClass()},
 		Records: []*api.Record{
 			api.NewRecord[Route]("Route", "A route to a device and what it is used for."),
 			api.NewRecord[Service]("RSDService", "A service in a tunnel."),
+			api.NewRecord[SharedTunnel]("SharedTunnel", "A tunnel that another program keeps."),
 		},
 		Methods: []*api.Func{
 			api.Method("routes", "Lists the routes to the device that are known, best first: what "+
@@ -262,6 +274,7 @@ end`)),
 print(tun.how, tun.address, tun.rsd_port)`)),
 		},
 		Finding: []*api.Func{
+			finding(r),
 			api.Function("rsd", "Returns the device whose list of services (RSD) is at an "+
 				"address: of a tunnel that another program keeps, or of `imdlua virtual "+
 				"--trusted`. No other route is used.",

@@ -25,7 +25,8 @@ func (c *cli) browseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "browse mobdev2|rsd|remotepairing|manual-pairing",
 		Short: "List what devices advertise on the network (Bonjour)",
-		Long: `Listens for three seconds, or as long as --timeout says, on every interface:
+		Long: `Listens for three seconds, or as long as --timeout says, on every interface,
+the loopback interface as well:
   mobdev2         lockdown over Wi-Fi
   rsd             services for hosts that are not paired, on the cable's network interface
   remotepairing   tunnels over Wi-Fi
@@ -66,7 +67,11 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 			what,
 		)
 	}
-	list, err := c.browser().Browse(ctx, bonjour.Query{
+	finder, err := c.finder()
+	if err != nil {
+		return err
+	}
+	list, err := finder.Browse(ctx, bonjour.Query{
 		Type: t, Timeout: max(time.Duration(c.flags.timeout), 0), Interfaces: f.interfaces,
 	})
 	if err != nil {
@@ -102,14 +107,4 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 			strings.Join(addresses, " "), strings.Join(txt, " "))
 	}
 	return w.Flush()
-}
-
-// browser returns a browser of the network, or of the virtual devices of this process.
-func (c *cli) browser() bonjour.Browser {
-	if c.flags.virtual != "" {
-		if h, err := c.virtualHost(); err == nil {
-			return h
-		}
-	}
-	return &bonjour.MDNS{Logger: c.logger()}
 }

@@ -51,6 +51,7 @@ type deviceJSON struct {
 	Version     string      `json:"version,omitempty"`
 	Build       string      `json:"build,omitempty"`
 	Class       string      `json:"class,omitempty"`
+	WiFiAddress string      `json:"wifi_address,omitempty"`
 	Transport   string      `json:"transport"`
 	Routes      []routeJSON `json:"routes"`
 	Error       string      `json:"error,omitempty"`
@@ -67,7 +68,8 @@ type routeJSON struct {
 func describe(i device.Info) deviceJSON {
 	d := deviceJSON{
 		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version,
-		Build: i.Build, Class: i.Class, Transport: i.Transport(), Routes: []routeJSON{},
+		Build: i.Build, Class: i.Class, WiFiAddress: i.WiFiAddress, Transport: i.Transport(),
+		Routes: []routeJSON{},
 	}
 	for _, r := range i.Routes {
 		d.Routes = append(d.Routes,
@@ -175,8 +177,8 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 // muxerTime is how long a muxer may take to answer.
 const muxerTime = 3 * time.Second
 
-// noticeMuxers writes a notice if no muxer answers. The caller watches, so it uses a muxer that is
-// started later.
+// noticeMuxers writes a notice if no muxer answers, or if one that the user has named does not. The
+// caller watches, so it uses a muxer that is started later.
 func (c *cli) noticeMuxers(ctx context.Context) {
 	bound, cancel := context.WithTimeout(ctx, muxerTime)
 	defer cancel()
@@ -186,21 +188,20 @@ func (c *cli) noticeMuxers(ctx context.Context) {
 		if err == nil {
 			_, err = m.List(bound)
 		}
-		if err == nil {
-			return
+		if err != nil {
+			errs = append(errs, err)
 		}
-		errs = append(errs, err)
 	}
-	if len(errs) > 0 && ctx.Err() == nil {
-		c.notice("%v; waiting for it", errors.Join(errs...))
+	if len(errs) == 0 || ctx.Err() != nil {
+		return
 	}
+	c.notice("%v; waiting for it", errors.Join(errs...))
 }
 
 // sameDevice reports whether a selector matches a device. It uses only what is known of a device
 // that was disconnected.
 func sameDevice(s device.Selector, i device.Info) bool {
-	fold := func(u string) string { return strings.ToLower(strings.ReplaceAll(u, "-", "")) }
-	return (s.UDID == "" || fold(s.UDID) == fold(i.UDID)) && (s.Name == "" || s.Name == i.Name)
+	return s.Names(i) && (s.Name == "" || s.Name == i.Name)
 }
 
 func printJSON(w io.Writer, v any) error {

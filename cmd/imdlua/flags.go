@@ -26,6 +26,7 @@ type globals struct {
 	rsd     string // host:port
 	tunnel  optional
 	tunneld string
+	noPair  bool
 	timeout seconds
 	trace   []string
 	errors  string
@@ -55,7 +56,7 @@ func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
 	g.device, _ = env("IMD_DEVICE")
 	g.env = env
 	f.StringVarP(&g.device, "device", "u", g.device,
-		"UDID or name of the `device` to use (or IMD_DEVICE)")
+		"UDID, Wi-Fi address or name of the `device` to use (or IMD_DEVICE)")
 	f.StringArrayVar(&g.usbmux, "usbmux", nil,
 		"usbmuxd `address`: unix:PATH or HOST:PORT, repeatable (or USBMUXD_SOCKET_ADDRESS)")
 	f.StringVar(&g.virtual, "virtual", "",
@@ -69,6 +70,8 @@ func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
 	f.Lookup("tunnel").NoOptDefVal = anyTunnel
 	f.StringVar(&g.tunneld, "tunneld", "", "`address` of the tunneld for --tunnel, "+
 		tunneld.PythonAddress+" by default (or IMD_TUNNELD)")
+	f.BoolVar(&g.noPair, "no-pair", false, "never pair, so that no device shows a Trust dialog; "+
+		"values of a device that is not paired are read without a session")
 	f.Var(&g.timeout, "timeout", "end the run after this number of `seconds` (or 2m, 1h)")
 	g.registerLimits(f)
 	f.StringSliceVar(&g.trace, "trace", nil,
@@ -266,12 +269,13 @@ func isUDID(s string) bool {
 
 func (g *globals) errorsJSON() bool { return g.errors == "json" }
 
-// selector returns the UDID or name that --device gives, or else the UDID that --tunnel gives.
+// selector returns the UDID, Wi-Fi address or name that --device gives, or else the UDID that
+// --tunnel gives.
 func (g *globals) selector() device.Selector {
 	if g.device == "" && g.tunnel.value != "" {
 		return device.Selector{UDID: g.tunnel.value}
 	}
-	if isUDID(g.device) {
+	if isUDID(g.device) || device.IsWiFiAddress(g.device) {
 		return device.Selector{UDID: g.device}
 	}
 	return device.Selector{Name: g.device}

@@ -134,17 +134,26 @@ func readLine(r io.Reader) (string, error) {
 }
 
 func (c *cli) unpairCommand() *cobra.Command {
-	return &cobra.Command{
+	var remote bool
+	cmd := &cobra.Command{
 		Use:   "unpair",
 		Short: "Make a device forget this computer",
-		Args:  noArgs,
+		Long: `Makes the device forget this computer and deletes the pair record. With --remote
+it deletes the keys of imdlua for tunnels; the device cannot be told to forget them.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.flags.noTunnel(cmd.Name()); err != nil {
 				return err
 			}
-			return c.withDevice(cmd.Context(), 0, "unpaired", (*device.Device).Unpair)
+			unpair := (*device.Device).Unpair
+			if remote {
+				unpair = (*device.Device).UnpairRemote
+			}
+			return c.withDevice(cmd.Context(), 0, "unpaired", unpair)
 		},
 	}
+	cmd.Flags().BoolVar(&remote, "remote", false, "delete the keys for tunnels")
+	return cmd
 }
 
 func (c *cli) withDevice(

@@ -36,6 +36,7 @@ or --tunnel the device is in the global dev. :help lists further commands.`,
 type replSetup struct {
 	name string // beginning of the prompt
 	init string // Lua to run first
+	note string // line of the banner; "" for none
 }
 
 // repl runs a REPL on the terminal, or reads its inputs from a standard input that is no terminal.
@@ -78,6 +79,9 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 		o.Interrupts = c.takeInterrupts()
 		o.Banner = fmt.Sprintf("imdlua %s; :help shows what can be typed, Ctrl-D leaves",
 			base.Version)
+		if setup.note != "" {
+			o.Banner += "\n" + setup.note
+		}
 	}
 	err = repl.Run(ctx, o)
 	if errors.Is(err, repl.ErrKilled) {

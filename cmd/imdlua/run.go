@@ -195,7 +195,8 @@ computer or of its control group; GOMEMLIMIT sets another limit, such as 8GiB.`,
 	root.AddCommand(
 		c.devicesCommand(), c.infoCommand(), c.pairCommand(), c.unpairCommand(),
 		c.forwardCommand(), c.tunnelCommand(), c.tunneldCommand(), c.browseCommand(),
-		c.replCommand(), c.serviceCommand(), c.virtualCommand(), c.typesCommand(),
+		c.recordsCommand(), c.wifiCommand(), c.replCommand(), c.serviceCommand(),
+		c.virtualCommand(), c.typesCommand(),
 		c.docsCommand(), c.versionCommand(),
 	)
 	return root

@@ -88,6 +88,26 @@ func TestTunneld(t *testing.T) {
 			0, "true\ttunnel\n", nil,
 		},
 		{"--tunneld PYTHON --tunnel _ -e print(#devices())", 0, "2\n", nil},
+		{
+			`-e local~s=device.tunneld("http://PYTHON")print(#s:devices(),s:devices()[1]==s:devices()[1])`,
+			0, "2\ttrue\n", nil,
+		},
+		{
+			`-e local~d=device.tunneld("http://GOIOS"):devices()[2]print(d.udid,#d:processes()>20)`,
+			0, udids[1] + "\ttrue\n", nil,
+		},
+		{
+			`-e print(device.tunneld("PYTHON"):device("FIRST"):battery().percent>0)`, 0, "true\n",
+			nil,
+		},
+		{
+			`-e print(#device.tunneld("PYTHON"):tunnels(),device.tunneld("GOIOS"):tunnels()[1].api)`,
+			0, "2\tgo-ios\n", nil,
+		},
+		{
+			`-e device.tunneld("PYTHON"):device("00008110-000A1B2C3D4E5F60")`, 4, "",
+			[]string{"error[no_device]"},
+		},
 		// There are several tunnels, and no terminal for a question.
 		{
 			"--tunneld PYTHON --tunnel _ -e device()", 1, "",
@@ -108,6 +128,7 @@ func TestTunneld(t *testing.T) {
 			if a == "_" {
 				args[i] = ""
 			}
+			args[i] = strings.ReplaceAll(args[i], "~", " ")
 		}
 		stdout, stderr := newProgram(t, args...).check(t, test.code)
 		if stdout != test.stdout {

@@ -33,6 +33,7 @@ type world struct {
 	finder *device.Finder
 	host   *virtual.Host
 	told   map[string]bool // devices for which trustDialog has written its notice
+	dead   map[string]bool // muxers for which deadMuxer has written its notice
 	choice choice
 }
 
@@ -44,13 +45,22 @@ func (c *cli) finder() (*device.Finder, error) {
 	if w.finder != nil {
 		return w.finder, nil
 	}
-	o := device.Options{OnTrustDialog: c.trustDialog, PIN: c.askPIN, Logger: c.logger()}
+	o := device.Options{
+		OnTrustDialog: c.trustDialog, PIN: c.askPIN, NoPair: c.flags.noPair, Logger: c.logger(),
+	}
 	o.HostName, _ = c.hostName()
 	o.Direct = c.direct()
+	if c.flags.virtual == "" {
+		o.Stores, o.RemoteStores = c.stores(), c.remoteStores()
+		o.Browser = &bonjour.MDNS{Logger: c.logger()}
+	}
 	if o.Direct != nil {
 		o.Host = c.hostIdentity
 		w.finder = device.NewFinder(o)
 		return w.finder, nil
+	}
+	if c.namedMuxer() {
+		o.OnMuxerError = c.deadMuxer
 	}
 	if c.flags.virtual != "" {
 		h, err := virtual.NewHost(virtual.HostOptions{
@@ -75,9 +85,6 @@ func (c *cli) finder() (*device.Finder, error) {
 		}
 		o.Muxers = append(o.Muxers, m)
 		o.Stores, o.RemoteStores, o.Host = c.stores(), c.remoteStores(), c.hostIdentity
-		if o.Browser == nil {
-			o.Browser = &bonjour.MDNS{Logger: c.logger()}
-		}
 	}
 	w.finder = device.NewFinder(o)
 	return w.finder, nil
@@ -171,6 +178,27 @@ func (c *cli) addresses() []string {
 	}
 	address, _ := c.env("USBMUXD_SOCKET_ADDRESS")
 	return []string{address}
+}
+
+// namedMuxer reports whether the user has named a muxer.
+func (c *cli) namedMuxer() bool {
+	address, _ := c.env("USBMUXD_SOCKET_ADDRESS")
+	return len(c.flags.usbmux) > 0 || address != "" && c.flags.virtual == ""
+}
+
+// deadMuxer tells the user, once, that a muxer does not answer.
+func (c *cli) deadMuxer(address string, err error) {
+	w := &c.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead[address] {
+		return
+	}
+	if w.dead == nil {
+		w.dead = map[string]bool{}
+	}
+	w.dead[address] = true
+	c.notice("the muxer at %s does not answer: %v", address, err)
 }
 
 // stores returns the folders of pair records, for records that a muxer does not return.

@@ -12,11 +12,12 @@
 //	RSD 58783 or TCP -> remote pairing -> createListener -> QUIC or TLS-PSK -> tunnel -> RSD
 //	somebody else's tunnel -> RSD
 //
-// Package route plans which route serves what. In this package, find.go, network.go and
-// search.go find devices, route.go describes the routes to a device, device.go opens
-// services, session.go keeps the lockdown session, raise.go and remote.go make tunnels,
-// tunnel.go keeps them, list.go reads their lists of services and notices their ends, and
-// report.go reports which routes are used and why.
+// Package route plans which route serves what. In this package, find.go, selector.go,
+// address.go, restrict.go, network.go and search.go find devices, route.go describes the
+// routes to a device, device.go opens services, session.go keeps the lockdown session,
+// raise.go and remote.go make tunnels, tunnel.go keeps them, list.go reads their lists
+// of services and notices their ends, records.go describes pair records, and report.go
+// reports which routes are used and why.
 package device
 
 import (
@@ -26,6 +27,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -55,6 +57,9 @@ type Device struct {
 	session *session
 	closed  bool
 	probe   bool // made by newProbe; it does not look for other routes
+
+	key    string     // of the Finder's devices; "" if the Finder does not keep it
+	pinned netip.Addr // the only host that AtAddress allows; invalid if there is none
 
 	tunnels tunnels
 	closers []io.Closer // from CloseWith; guarded by mu
@@ -108,7 +113,7 @@ func (d *Device) Refresh(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	was := d.Info()
-	routes, err := d.finder.routes(ctx, was)
+	routes, err := d.current(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,7 +194,7 @@ func (d *Device) rediscover(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	routes, err := d.finder.routes(ctx, d.Info())
+	routes, err := d.current(ctx)
 	if err == nil && len(routes) == 0 {
 		err = ErrNotFound
 	}

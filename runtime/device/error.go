@@ -63,6 +63,11 @@ var (
 	ErrNoRoute = errors.New("no route reaches it")
 	// ErrNotPaired means that this host has no pair record for the device.
 	ErrNotPaired = errors.New("not paired with this host")
+	// ErrPairOverUSB means that the host is not paired, and that the device can be reached
+	// only over a network, where devices do not pair.
+	ErrPairOverUSB = errors.New("devices pair over USB only")
+	// ErrPairingOff means that Options.NoPair forbids to pair.
+	ErrPairingOff = errors.New("pairing is switched off")
 	// ErrRecordKept means that the device has forgotten this host, but the pair
 	// record is still there.
 	ErrRecordKept = errors.New("the device is unpaired, but its pair record could not be deleted")

@@ -8,9 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -48,9 +45,12 @@ type Options struct {
 	// Finder uses a random one, which devices since iOS 27.2 take for another host.
 	Host func(context.Context) (xpc.UUID, error)
 
-	NoAutoPair bool   // do not pair when a session or a tunnel needs it
-	Label      string // program name told to devices; "" = "imdlua"
-	HostName   string // shown in the Trust dialog
+	NoAutoPair bool // do not pair when a session or a tunnel needs it
+	// NoPair never pairs, so that no device shows a Trust dialog. A pairing that exists is
+	// used. Where there is none, values are read without a session.
+	NoPair   bool
+	Label    string // program name told to devices; "" = "imdlua"
+	HostName string // shown in the Trust dialog
 
 	// Rand is the source of random bytes on the wire, except for those of TLS and QUIC.
 	// If it is nil, crypto/rand is used. It must be safe for concurrent use.
@@ -59,6 +59,10 @@ type Options struct {
 	// OnTrustDialog is called once a second while a device waits for an answer to its
 	// Trust dialog.
 	OnTrustDialog func(Info)
+	// OnMuxerError is called for a muxer that does not answer when devices are listed
+	// without it. If no muxer answers and no device is found, List returns the errors
+	// instead.
+	OnMuxerError func(address string, err error)
 	// PIN asks the user for the digits that a device without a dialog shows, such as an
 	// Apple TV. If it is nil, such devices cannot be paired.
 	PIN    func(context.Context) (string, error)
@@ -73,8 +77,12 @@ type Finder struct {
 	mu        sync.Mutex
 	muxers    []*usbmux.Client
 	browsers  []bonjour.Browser
-	known     map[string]*Device // one Device for each UDID, which shares its session
+	known     map[string]*Device // by Device.key: one for each UDID, which shares its session
 	addressed []*Device          // made by At
+	derived   map[derived]*Finder
+
+	parent      *Finder // the Finder that has made this one, or nil
+	restriction Restriction
 
 	looks looks
 
@@ -97,6 +105,7 @@ func NewFinder(o Options) *Finder {
 	if len(o.RemoteStores) == 0 {
 		o.RemoteStores = []RemoteStore{&memoryStore{rand: o.Rand}}
 	}
+	o.NoAutoPair = o.NoAutoPair || o.NoPair
 	f := &Finder{
 		opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{},
 		keysTurn: make(chan struct{}, 1), hostTurn: make(chan struct{}, 1),
@@ -122,12 +131,21 @@ func (f *Finder) AddBrowser(b bonjour.Browser) {
 }
 
 func (f *Finder) allBrowsers() []bonjour.Browser {
+	if f.restriction.Muxer != "" {
+		return nil
+	}
+	if f.parent != nil {
+		return f.parent.allBrowsers()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.browsers
 }
 
 func (f *Finder) allMuxers() []*usbmux.Client {
+	if f.parent != nil && f.restriction.Muxer == "" {
+		return f.parent.allMuxers()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.muxers
@@ -138,9 +156,13 @@ func (f *Finder) Close() error {
 	f.mu.Lock()
 	devices := slices.Collect(maps.Values(f.known))
 	devices = append(devices, f.addressed...)
-	f.known, f.addressed = map[string]*Device{}, nil
+	finders := slices.Collect(maps.Values(f.derived))
+	f.known, f.addressed, f.derived = map[string]*Device{}, nil, nil
 	f.mu.Unlock()
 	for _, d := range devices {
+		d.Close()
+	}
+	for _, d := range finders {
 		d.Close()
 	}
 	return nil
@@ -155,6 +177,7 @@ type Info struct {
 	Version     string // iOS version
 	Build       string
 	Class       string  // iPhone, iPad, ...
+	WiFiAddress string  // MAC address of Wi-Fi, if lockdown has answered
 	Routes      []Route // best first
 	Err         error
 }
@@ -175,115 +198,15 @@ func (i Info) Transport() string {
 	return i.Routes[0].Kind
 }
 
-// Selector chooses devices. An empty field matches every device. Name and Model may be
-// lists of shell patterns, separated by commas.
-type Selector struct {
-	UDID      string // with or without the dash, any case
-	Name      string
-	Model     string // ProductType
-	OS        string // such as ">=17.0", "<18" or "16.7"; conditions joined by commas must all hold
-	Transport string // kind of a route: "usb", "wifi" or "tunnel"
-	// Network includes the devices on the network, for which a search takes a second or
-	// two. If it is false, the network is searched only for Transport "wifi" and if no
-	// muxer has a device that matches.
-	Network bool
-	Match   func(Info) bool
+// muxerError is the error of a muxer that does not answer.
+type muxerError struct {
+	address string
+	err     error
 }
 
-// Check returns an error if the selector is malformed, so that it cannot match
-// anything.
-func (s Selector) Check() error {
-	for _, p := range append(strings.Split(s.Name, ","), strings.Split(s.Model, ",")...) {
-		if _, err := path.Match(p, ""); err != nil {
-			return fmt.Errorf("device: bad pattern %q", p)
-		}
-	}
-	for _, c := range strings.Split(s.OS, ",") {
-		if _, v := splitComparison(c); s.OS != "" && !isVersion(v) {
-			return fmt.Errorf("device: bad version condition %q (write it like >=17.0)", c)
-		}
-	}
-	return nil
-}
-
-func (s Selector) matches(i Info) bool {
-	if s.UDID != "" && foldUDID(s.UDID) != foldUDID(i.UDID) {
-		return false
-	}
-	onRoute := func(r Route) bool { return r.Kind == s.Transport }
-	if s.Transport != "" && !slices.ContainsFunc(i.Routes, onRoute) {
-		return false
-	}
-	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) {
-		return false
-	}
-	if !matchVersion(s.OS, i.Version) {
-		return false
-	}
-	return s.Match == nil || s.Match(i)
-}
-
-func foldUDID(u string) string { return strings.ToLower(strings.ReplaceAll(u, "-", "")) }
-
-func matchPattern(pattern, name string) bool {
-	if pattern == "" || pattern == name {
-		return true
-	}
-	for _, p := range strings.Split(pattern, ",") {
-		if ok, _ := path.Match(strings.TrimSpace(p), name); ok {
-			return true
-		}
-	}
-	return false
-}
-
-// matchModel does not split a product type, such as "iPhone15,2", at its comma.
-func matchModel(pattern, model string) bool {
-	ok, _ := path.Match(pattern, model)
-	return pattern == "" || ok
-}
-
-func splitComparison(c string) (op, version string) {
-	c = strings.TrimSpace(c)
-	for _, op := range []string{">=", "<=", "==", ">", "<", "="} {
-		if rest, ok := strings.CutPrefix(c, op); ok {
-			return op, strings.TrimSpace(rest)
-		}
-	}
-	return "", c
-}
-
-func isVersion(v string) bool {
-	for _, p := range strings.Split(v, ".") {
-		if _, err := strconv.Atoi(p); err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// matchVersion reports whether a version satisfies conditions such as ">=17.0,<18". A
-// version without an operator, such as "17.4", also matches 17.4.1.
-func matchVersion(condition, version string) bool {
-	if condition == "" {
-		return true
-	}
-	for _, c := range strings.Split(condition, ",") {
-		op, want := splitComparison(c)
-		cmp := route.CompareVersions(version, want)
-		ok := map[string]bool{">=": cmp >= 0, "<=": cmp <= 0, ">": cmp > 0, "<": cmp < 0,
-			"=": cmp == 0, "==": cmp == 0,
-			"": version == want || strings.HasPrefix(version, want+".")}[op]
-		if !ok || version == "" {
-			return false
-		}
-	}
-	return true
-}
-
-// entries asks every muxer for its devices and merges them by UDID. It returns the
-// errors of muxers only if none of them answers.
-func (f *Finder) entries(ctx context.Context) ([]Info, error) {
+// entries asks every muxer for its devices and merges them by UDID. failed has the muxers
+// that do not answer. err is not nil only if none of them answers.
+func (f *Finder) entries(ctx context.Context) (infos []Info, failed []muxerError, err error) {
 	type answer struct {
 		list []usbmux.Entry
 		err  error
@@ -295,31 +218,35 @@ func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 		wg.Go(func() { answers[i].list, answers[i].err = m.List(ctx) })
 	}
 	wg.Wait()
-	var infos []Info
 	var errs []error
 	index := map[string]int{}
 	for i, a := range answers {
 		if a.err != nil {
 			errs = append(errs, a.err)
+			failed = append(failed, muxerError{muxers[i].Address(), a.err})
 			continue
 		}
 		for _, e := range a.list {
+			r := muxerRoute(muxers[i], e)
+			if !f.uses(r.Kind) {
+				continue
+			}
 			at, ok := index[e.UDID]
 			if !ok {
 				at = len(infos)
 				index[e.UDID] = at
 				infos = append(infos, Info{UDID: e.UDID})
 			}
-			infos[at].Routes = append(infos[at].Routes, muxerRoute(muxers[i], e))
+			infos[at].Routes = append(infos[at].Routes, r)
 		}
 	}
 	if len(errs) == len(answers) && len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, failed, errors.Join(errs...)
 	}
 	for _, in := range infos {
 		sortRoutes(in.Routes)
 	}
-	return infos, nil
+	return infos, failed, nil
 }
 
 // describe asks the device for its description, without a session.
@@ -343,6 +270,7 @@ func (i Info) with(v plist.Dict) Info {
 	i.Version, _ = v.String("ProductVersion")
 	i.Build, _ = v.String("BuildVersion")
 	i.Class, _ = v.String("DeviceClass")
+	i.WiFiAddress, _ = v.String("WiFiAddress")
 	return i
 }
 
@@ -364,10 +292,10 @@ func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
 	if s.Network || s.Transport == "wifi" {
 		search.begin(ctx)
 	}
-	infos, err := f.entries(ctx)
+	infos, failed, err := f.entries(ctx)
 	if err == nil {
 		infos = slices.DeleteFunc(infos, func(i Info) bool {
-			return !Selector{UDID: s.UDID}.matches(i)
+			return !IsWiFiAddress(s.UDID) && !s.Names(i)
 		})
 		var wg sync.WaitGroup
 		for n := range infos {
@@ -385,12 +313,17 @@ func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range failed {
+		if f.opts.OnMuxerError != nil {
+			f.opts.OnMuxerError(m.address, m.err)
+		}
+	}
 	return matching(infos, s), nil
 }
 
 // matching returns the devices that match, sorted by UDID.
 func matching(infos []Info, s Selector) []Info {
-	infos = slices.DeleteFunc(slices.Clone(infos), func(i Info) bool { return !s.matches(i) })
+	infos = slices.DeleteFunc(slices.Clone(infos), func(i Info) bool { return !s.Matches(i) })
 	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.UDID, b.UDID) })
 	return infos
 }
@@ -419,7 +352,8 @@ func (f *Finder) Device(i Info) *Device {
 	d, ok := f.known[i.UDID]
 	if !ok {
 		d = newDevice(f, i)
-		f.known[i.UDID] = d
+		d.key = i.UDID
+		f.known[d.key] = d
 		return d
 	}
 	d.mu.Lock()
@@ -436,8 +370,8 @@ func (f *Finder) Device(i Info) *Device {
 func (f *Finder) forget(d *Device) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if udid := d.UDID(); f.known[udid] == d {
-		delete(f.known, udid)
+	if f.known[d.key] == d {
+		delete(f.known, d.key)
 	}
 	f.addressed = slices.DeleteFunc(f.addressed, func(o *Device) bool { return o == d })
 }

@@ -5,8 +5,8 @@ import "testing"
 func TestSelector(t *testing.T) {
 	phone := Info{
 		UDID: "00008120-000A1B2C3D4E5F60", Name: "Ana's iPhone", ProductType: "iPhone15,2",
-		Version: "17.5.1",
-		Routes:  []Route{{Kind: "usb"}, {Kind: "wifi"}},
+		Version: "17.5.1", WiFiAddress: "5c:52:84:0a:1b:2c",
+		Routes: []Route{{Kind: "usb"}, {Kind: "wifi"}},
 	}
 	silent := Info{UDID: "x", Routes: []Route{{Kind: "wifi"}}}
 	for _, c := range []struct {
@@ -36,9 +36,12 @@ func TestSelector(t *testing.T) {
 		{"any route", Selector{Transport: "wifi"}, phone, true},
 		{"no such route", Selector{Transport: "usb"}, silent, false},
 		{"silent device has no version", Selector{OS: ">=1"}, silent, false},
+		{"Wi-Fi address", Selector{UDID: "5C:52:84:0A:1B:2C"}, phone, true},
+		{"other Wi-Fi address", Selector{UDID: "5c:52:84:0a:1b:2d"}, phone, false},
+		{"Wi-Fi address of a silent device", Selector{UDID: "5c:52:84:0a:1b:2c"}, silent, false},
 		{"predicate", Selector{Match: func(i Info) bool { return i.Name == "" }}, silent, true},
 	} {
-		if got := c.s.matches(c.in); got != c.want {
+		if got := c.s.Matches(c.in); got != c.want {
 			t.Errorf("%s: matches = %v, want %v", c.name, got, c.want)
 		}
 	}

@@ -76,7 +76,7 @@ func (k *Keeper) watch(w *Watcher) {
 			return
 		}
 		switch {
-		case e.Kind == usbmux.Attached && k.opts.Match.matches(e.Info):
+		case e.Kind == usbmux.Attached && k.opts.Match.Matches(e.Info):
 			k.begin(e.Info, false, false)
 		case e.Kind == usbmux.Detached:
 			k.left(e.Info.UDID)

@@ -101,13 +101,19 @@ func (f *Finder) identify(ctx context.Context, i bonjour.Instance) (Info, error)
 
 // ask returns which device is at an address that was advertised for a type.
 func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (Info, error) {
-	switch t {
-	case bonjour.Mobdev2:
-		return f.askRoute(ctx, networkRoute("wifi", ViaLockdown, at))
-	case bonjour.Remoted:
-		return f.askRoute(ctx, networkRoute("usb", ViaRemoted, at))
+	via := map[bonjour.Type]Via{
+		bonjour.Mobdev2: ViaLockdown, bonjour.Remoted: ViaRemoted,
+		bonjour.RemotePairing: ViaPairing,
+	}[t]
+	return f.askRoute(ctx, networkRoute(kindOf(t), via, at))
+}
+
+// kindOf returns the kind of the routes that are advertised for a type.
+func kindOf(t bonjour.Type) string {
+	if t == bonjour.Remoted {
+		return "usb"
 	}
-	return f.askRoute(ctx, networkRoute("wifi", ViaPairing, at))
+	return "wifi"
 }
 
 // askRoute returns which device is at the end of a route.
@@ -121,7 +127,7 @@ func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
 		info := Info{Routes: []Route{route}}.with(v)
 		info.UDID, _ = v.String("UniqueDeviceID")
 		return info, nil
-	case ViaRemoted:
+	case ViaRemoted, ViaRSD:
 		return f.askRSD(ctx, route)
 	}
 	c, err := f.channel(ctx, route, nil, nil)
@@ -179,6 +185,9 @@ func listedLockdown(ctx context.Context, list *rsd.Client, o Options) (*lockdown
 
 // direct asks the lists of Options.Direct which devices they belong to.
 func (f *Finder) direct(ctx context.Context) ([]Info, error) {
+	if !f.uses("tunnel") {
+		return nil, nil
+	}
 	list, err := f.opts.Direct(ctx)
 	if err != nil {
 		return nil, err
@@ -253,7 +262,7 @@ func (d *Device) forgetRoutes(lost []Route) {
 
 // discover searches the network for routes to one device.
 func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Route {
-	routes := d.finder.lookFor(ctx, d.UDID(), types...)
+	routes := d.elsewhere(d.finder.lookFor(ctx, d.UDID(), types...))
 	d.mu.Lock()
 	d.info.Routes = addRoutes(d.info.Routes, routes)
 	d.mu.Unlock()
@@ -280,7 +289,7 @@ func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 		}
 		return nil, err
 	}
-	infos, err := f.entries(ctx)
+	infos, _, err := f.entries(ctx)
 	var routes []Route
 	for _, i := range infos {
 		if i.UDID == was.UDID {
@@ -327,14 +336,6 @@ func (f *Finder) answering(ctx context.Context, routes []Route, udid string) []R
 func (f *Finder) answers(ctx context.Context, r Route, udid string) bool {
 	ctx, cancel := context.WithTimeout(ctx, identifyTime)
 	defer cancel()
-	if r.Via == ViaRSD {
-		i, err := f.askRSD(ctx, r)
-		return err == nil && i.UDID == udid
-	}
-	t := map[Via]bonjour.Type{
-		ViaLockdown: bonjour.Mobdev2, ViaRemoted: bonjour.Remoted,
-		ViaPairing: bonjour.RemotePairing,
-	}[r.Via]
-	i, err := f.ask(ctx, t, netip.AddrPortFrom(r.host, r.port))
+	i, err := f.askRoute(ctx, r)
 	return err == nil && i.UDID == udid
 }

@@ -29,6 +29,9 @@ const (
 func (d *Device) Pair(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
+	if d.finder.opts.NoPair {
+		return d.fail("pair", "lockdown", ErrPairingOff)
+	}
 	if _, ok := d.Info().lockdown(); !ok {
 		return d.fail("pair", "lockdown", fmt.Errorf(
 			"%w with lockdown at its end: the device is reached through a tunnel alone",
@@ -149,6 +152,9 @@ func (d *Device) newRecord(ctx context.Context, c *lockdown.Client) (*pair.Recor
 // tenth of a second or more, so that all devices share one pair. The HostID and the
 // certificates differ for each device.
 func (f *Finder) hostKeys(ctx context.Context) (*pair.Keys, error) {
+	if f.parent != nil {
+		return f.parent.hostKeys(ctx)
+	}
 	select {
 	case f.keysTurn <- struct{}{}:
 		defer func() { <-f.keysTurn }()
@@ -302,6 +308,9 @@ func (f *Finder) buid(ctx context.Context, info Info) (string, error) {
 			return id, nil
 		}
 		errs = append(errs, err)
+	}
+	if len(errs) == 0 {
+		errs = append(errs, errors.New("there is no place for pair records"))
 	}
 	return "", &Error{UDID: info.UDID, Op: "read host identity", Err: errors.Join(errs...)}
 }

@@ -274,6 +274,9 @@ func (d *Device) accepted(
 // tunnelKey returns this program's key for QUIC. It is generated once, because that
 // takes a while.
 func (f *Finder) tunnelKey(ctx context.Context) (*rsa.PrivateKey, error) {
+	if f.parent != nil {
+		return f.parent.tunnelKey(ctx)
+	}
 	select {
 	case f.keysTurn <- struct{}{}:
 		defer func() { <-f.keysTurn }()

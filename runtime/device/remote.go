@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -178,6 +179,9 @@ func (d *Device) pairChannel(ctx context.Context, c *remotepair.Client) error {
 func (d *Device) PairRemote(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
+	if d.finder.opts.NoPair {
+		return d.fail("pair", "remote pairing", ErrPairingOff)
+	}
 	routes := d.Info().Routes
 	if !hasPairing(routes) {
 		routes = slices.Concat(routes, d.discover(ctx, bonjour.Remoted, bonjour.RemotePairing))
@@ -205,6 +209,9 @@ func (d *Device) PairRemote(ctx context.Context) error {
 func (f *Finder) PairRemoteAt(ctx context.Context, at netip.AddrPort) (Info, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	if f.opts.NoPair {
+		return Info{}, &Error{Op: "pair with " + at.String(), Err: ErrPairingOff}
+	}
 	t, via := bonjour.RemotePairing, ViaPairing
 	if at.Port() == rsd.Port {
 		t, via = bonjour.Remoted, ViaRemoted
@@ -280,6 +287,12 @@ func (m *memoryStore) Save(_ context.Context, udid string, r *remotepair.Record)
 	}
 	m.records[udid] = r
 	return nil
+}
+
+func (m *memoryStore) List(context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.records)), nil
 }
 
 func (m *memoryStore) Delete(_ context.Context, udid string) error {

@@ -26,6 +26,9 @@ func (f *Finder) network(
 	}}
 	for _, b := range f.allBrowsers() {
 		for _, t := range types {
+			if !f.uses(kindOf(t)) {
+				continue
+			}
 			s.running.Go(func() { s.browse(ctx, b, t) })
 		}
 	}

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 
@@ -41,7 +42,7 @@ func (d *Device) withOwnSession(ctx context.Context, route Route, fn func(*sessi
 		record, err = d.finder.loadRecord(ctx, d.Info())
 	}
 	if err != nil {
-		return err
+		return d.overUSB(err)
 	}
 	c, err := d.connectOn(ctx, route, lockdown.Port, "lockdown")
 	if err != nil {
@@ -138,10 +139,10 @@ func (d *Device) startSession(ctx context.Context) (*session, error) {
 	if err == nil {
 		s, err := d.sessionWith(ctx, record)
 		if err == nil || !errors.Is(err, lockdown.ErrInvalidHostID) || !d.mayPair() {
-			return s, err
+			return s, d.overUSB(err)
 		}
 	} else if !d.mayPair() {
-		return nil, err
+		return nil, d.overUSB(err)
 	}
 	record, err = d.pair(ctx)
 	if err != nil {
@@ -156,6 +157,21 @@ func (d *Device) startSession(ctx context.Context) (*session, error) {
 func (d *Device) mayPair() bool {
 	route, ok := d.Info().lockdown()
 	return ok && route.Kind == "usb" && !d.finder.opts.NoAutoPair
+}
+
+// unpaired reports whether an error means that the device does not know this host.
+func unpaired(err error) bool {
+	return errors.Is(err, ErrNotPaired) || errors.Is(err, lockdown.ErrInvalidHostID)
+}
+
+// overUSB adds to the error of a session that the device must be paired over USB, if that
+// is the reason.
+func (d *Device) overUSB(err error) error {
+	route, _ := d.Info().lockdown()
+	if !unpaired(err) || route.Kind == "usb" {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", err, ErrPairOverUSB)
 }
 
 func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session, error) {

@@ -171,7 +171,7 @@ func (s *Sharing) found(infos []Info) {
 // add attaches a device to the muxer. If it is attached already, its Device learns the
 // routes.
 func (s *Sharing) add(i Info, muxed bool) {
-	if i.UDID == "" || !s.opts.Match.matches(i) {
+	if i.UDID == "" || !s.opts.Match.Matches(i) {
 		return
 	}
 	s.mu.Lock()
@@ -211,7 +211,7 @@ func productID(class string) uint16 {
 func (s *Sharing) left(udid string) {
 	ctx, cancel := context.WithTimeout(s.life, describeTimeout)
 	defer cancel()
-	infos, err := s.finder.entries(ctx)
+	infos, _, err := s.finder.entries(ctx)
 	if err == nil && slices.ContainsFunc(infos, func(i Info) bool { return i.UDID == udid }) {
 		return
 	}

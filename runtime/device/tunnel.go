@@ -129,6 +129,13 @@ func (t *Tunnel) close() {
 	t.work.Wait()
 }
 
+// Close ends the tunnel and waits for its goroutines. The next call that needs a tunnel
+// makes a new one.
+func (t *Tunnel) Close() error {
+	t.close()
+	return nil
+}
+
 // open connects to a service. If the service is not listed, open reads the list again and
 // retries once, because services come and go with a developer image.
 func (t *Tunnel) open(ctx context.Context, n service.Name) (net.Conn, error) {

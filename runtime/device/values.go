@@ -11,8 +11,8 @@ import (
 // Get returns one lockdown value; "" is the default domain. If the device does not have
 // the key, the error matches lockdown.ErrMissingValue.
 func (d *Device) Get(ctx context.Context, domain, key string) (v any, err error) {
-	err = d.call(ctx, "get value", func(ctx context.Context, s *session) error {
-		v, err = s.Get(ctx, domain, key)
+	err = d.read(ctx, "get value", func(ctx context.Context, c *lockdown.Client) error {
+		v, err = c.Get(ctx, domain, key)
 		return err
 	})
 	return v, err
@@ -20,8 +20,8 @@ func (d *Device) Get(ctx context.Context, domain, key string) (v any, err error)
 
 // Domain returns all values of a lockdown domain; "" is the default domain.
 func (d *Device) Domain(ctx context.Context, domain string) (v plist.Dict, err error) {
-	err = d.call(ctx, "get domain", func(ctx context.Context, s *session) error {
-		v, err = s.Domain(ctx, domain)
+	err = d.read(ctx, "get domain", func(ctx context.Context, c *lockdown.Client) error {
+		v, err = c.Domain(ctx, domain)
 		return err
 	})
 	return v, err
@@ -57,20 +57,64 @@ func (d *Device) call(
 	return nil
 }
 
-// Public returns the values that can be read without pairing.
-func (d *Device) Public(ctx context.Context) (plist.Dict, error) {
+// read runs fn with the shared session. If this host is not paired and must not pair, it
+// runs fn without a session.
+func (d *Device) read(
+	ctx context.Context, op string, fn func(context.Context, *lockdown.Client) error,
+) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
+	err := d.withSession(ctx, func(s *session) error { return fn(ctx, s.Client) })
+	if d.finder.opts.NoPair && unpaired(err) {
+		err = d.withoutSession(ctx, fn)
+	}
+	return d.fail(op, "lockdown", err)
+}
+
+// withoutSession runs fn with a lockdown connection of its own that has no session.
+func (d *Device) withoutSession(
+	ctx context.Context, fn func(context.Context, *lockdown.Client) error,
+) error {
 	c, err := d.plain(ctx)
 	if err != nil {
-		return nil, d.fail("get public values", "lockdown", err)
+		return err
 	}
 	defer c.Close()
-	v, err := c.Domain(ctx, "")
+	return fn(ctx, c)
+}
+
+// Public returns the values that can be read without pairing.
+func (d *Device) Public(ctx context.Context) (v plist.Dict, err error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	err = d.withoutSession(ctx, func(ctx context.Context, c *lockdown.Client) error {
+		v, err = c.Domain(ctx, "")
+		return err
+	})
 	if err != nil {
 		return nil, d.fail("get public values", "lockdown", err)
 	}
 	return v, nil
+}
+
+const (
+	wirelessDomain  = "com.apple.mobile.wireless_lockdown"
+	wirelessEnabled = "EnableWifiConnections"
+)
+
+// WiFiConnections reports whether lockdown can be reached over Wi-Fi.
+func (d *Device) WiFiConnections(ctx context.Context) (bool, error) {
+	v, err := d.Get(ctx, wirelessDomain, wirelessEnabled)
+	if errors.Is(err, lockdown.ErrMissingValue) {
+		return false, nil // nobody has switched it on
+	}
+	on, _ := v.(bool)
+	return on, err
+}
+
+// SetWiFiConnections lets lockdown be reached over Wi-Fi, or ends that.
+func (d *Device) SetWiFiConnections(ctx context.Context, on bool) error {
+	return d.Set(ctx, wirelessDomain, wirelessEnabled, on)
 }
 
 // Paired reports whether this host can open a session with the device. It never pairs.

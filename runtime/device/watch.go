@@ -47,6 +47,9 @@ func (f *Finder) Watch() *Watcher {
 
 func (w *Watcher) tell(ctx context.Context, m *usbmux.Client, e usbmux.Event) {
 	info := Info{UDID: e.Entry.UDID, Routes: []Route{muxerRoute(m, e.Entry)}}
+	if !w.finder.uses(info.Routes[0].Kind) {
+		return
+	}
 	if e.Kind == usbmux.Attached {
 		info = describe(ctx, w.finder, info)
 		w.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -137,6 +138,26 @@ func (d *Dir) Delete(ctx context.Context, udid string) error {
 		return &Error{Op: "delete", Subject: udid, Err: err}
 	}
 	return d.Files().Delete(udid)
+}
+
+// List returns the UDIDs of the records, sorted. It is empty if the folder does not exist.
+func (d *Dir) List(ctx context.Context) ([]string, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, &Error{Op: "list", Err: err}
+	}
+	entries, err := os.ReadDir(d.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Op: "list", Err: plain(err)}
+	}
+	var udids []string
+	for _, e := range entries {
+		udid, ok := strings.CutSuffix(e.Name(), ".plist")
+		if _, err := d.file(udid); ok && err == nil && !e.IsDir() {
+			udids = append(udids, udid)
+		}
+	}
+	slices.Sort(udids)
+	return udids, nil
 }
 
 // BUID returns the SystemBUID of the folder. The first call creates it.

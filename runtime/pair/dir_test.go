@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,5 +238,48 @@ func TestFolders(t *testing.T) {
 		if got := OwnDir(c.goos, env); got != c.own {
 			t.Errorf("OwnDir(%s, %v) = %q, want %q", c.goos, c.env, got, c.own)
 		}
+	}
+}
+
+// TestDirList lists the records of a folder, and nothing else that is in it.
+func TestDirList(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	folder := filepath.Join(t.TempDir(), "lockdown")
+	dir := NewDir(folder)
+	none, err := dir.List(ctx)
+	if err != nil {
+		t.Errorf("List of a folder that does not exist: %v", err)
+	}
+	if len(none) != 0 {
+		t.Errorf("List of a folder that does not exist = %q", none)
+	}
+	if _, err := dir.BUID(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"b", "a"} {
+		if err := dir.Files().Write(id, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"c.txt", ".hidden.plist", ".plist"} {
+		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(folder, "d.plist"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err := dir.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a", "b"}; !slices.Equal(got, want) {
+		t.Errorf("List = %q, want %q", got, want)
+	}
+	ended, end := context.WithCancel(ctx)
+	end()
+	if _, err := dir.List(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("List with an ended context = %v, want %v", err, context.Canceled)
 	}
 }

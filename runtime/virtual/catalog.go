@@ -130,6 +130,17 @@ func Services() []string {
 	return names
 }
 
+// LockdownServices returns the lockdown names of all services that have one.
+func LockdownServices() []string {
+	var names []string
+	for _, e := range catalog() {
+		if e.name.Lockdown != "" {
+			names = append(names, e.name.Lockdown)
+		}
+	}
+	return names
+}
+
 // Services returns the lockdown names of the services that the device offers.
 func (m *Machine) Services() []string {
 	var names []string

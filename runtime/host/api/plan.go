@@ -20,6 +20,8 @@ type arg struct {
 	access   host.Access
 	optional bool
 	want     string // the type for messages
+	options  bool   // an options struct
+	scalar   bool   // never a table
 }
 
 // plan describes how to call a function. It is made by reflection at the first call.
@@ -124,7 +126,8 @@ func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
 		return err
 	}
 	a := arg{typ: in, get: get, access: d.Access, want: d.Type,
-		optional: d.Optional || ix.isOptionalPointer(in)}
+		optional: d.Optional || ix.isOptionalPointer(in),
+		options:  ix.isOptions(in), scalar: isScalar(in)}
 	if a.want == "" {
 		a.want = ix.typeText(in)
 	}
@@ -134,6 +137,20 @@ func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
 		p.args = append(p.args, a)
 	}
 	return nil
+}
+
+// isScalar reports whether values of type t are strings, booleans or numbers, or pointers to
+// these.
+func isScalar(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch k := t.Kind(); k {
+	case reflect.String, reflect.Bool:
+		return true
+	default:
+		return k >= reflect.Int && k <= reflect.Float64
+	}
 }
 
 // isOptionalPointer reports whether t is a pointer that is nil if the argument is not given.
@@ -196,17 +213,22 @@ func (b *bound) call(L *lua.LState) int {
 // arguments converts the arguments on the stack and appends them to f.in.
 func (b *bound) arguments(L *lua.LState, f *frame) {
 	p, top := b.plan, L.GetTop()-b.skip
+	early := b.earlyOptions(L, top)
 	for i := range p.args {
 		a := &p.args[i]
 		dst := f.slots[i]
-		v := lua.LValue(lua.LNil)
-		if i < top {
+		v, at := lua.LValue(lua.LNil), i
+		switch {
+		case early >= 0 && i == len(p.args)-1:
+			at = early
+			v = L.Get(at + 1 + b.skip)
+		case i < top && i != early:
 			v = L.Get(i + 1 + b.skip)
 		}
 		if v == lua.LNil {
 			b.absent(L, i, dst)
 		} else if err := a.take(L, v, dst); err != nil {
-			raiseArg(L, b.decl, i+1, err)
+			raiseArg(L, b.decl, at+1, err)
 		}
 		f.in = append(f.in, dst)
 	}
@@ -220,6 +242,27 @@ func (b *bound) arguments(L *lua.LState, f *frame) {
 		}
 		f.in = append(f.in, dst)
 	}
+}
+
+// earlyOptions returns the index of the last argument if it is the table of options although
+// optional parameters come before the options, as in get(name, { timeout = 2 }). These
+// parameters are then absent. Otherwise it returns -1.
+func (b *bound) earlyOptions(L *lua.LState, top int) int {
+	p := b.plan
+	last := len(p.args) - 1
+	if top < 1 || top > last || p.variadic != nil || !p.args[last].options {
+		return -1
+	}
+	for i := top - 1; i < last; i++ {
+		if !p.args[i].optional || !p.args[i].scalar {
+			return -1
+		}
+	}
+	t, ok := L.Get(top + b.skip).(*lua.LTable)
+	if !ok || t.Metatable != lua.LNil {
+		return -1
+	}
+	return top - 1
 }
 
 // take converts an argument and checks its access.
