@@ -45,11 +45,14 @@ func (c *Caller) Close() error { return c.exchange.Close() }
 func (c *Caller) Call(
 	ctx context.Context, op, subject string, req plist.Dict,
 ) (answer plist.Dict, err error) {
-	err = c.Each(ctx, op, subject, req, func(m plist.Dict) (bool, error) {
-		answer = m
-		return true, nil
-	})
-	return answer, err
+	answer, err = c.exchange.Ask(ctx, req)
+	if err != nil {
+		return nil, c.exchanges.Errors.New(op, subject, err)
+	}
+	if err := c.refusal(op, subject, answer); err != nil {
+		return nil, err
+	}
+	return answer, nil
 }
 
 // Each sends a request and calls take with each message of the answer until take
@@ -60,9 +63,7 @@ func (c *Caller) Each(
 ) error {
 	var refused error
 	err := c.exchange.Each(ctx, req, func(m plist.Dict) (bool, error) {
-		if c.exchanges.Refusal != nil {
-			refused = c.exchanges.Refusal(op, subject, m)
-		}
+		refused = c.refusal(op, subject, m)
 		if refused != nil {
 			return true, nil
 		}
@@ -72,4 +73,11 @@ func (c *Caller) Each(
 		return c.exchanges.Errors.New(op, subject, err)
 	}
 	return refused
+}
+
+func (c *Caller) refusal(op, subject string, m plist.Dict) error {
+	if c.exchanges.Refusal == nil {
+		return nil
+	}
+	return c.exchanges.Refusal(op, subject, m)
 }
