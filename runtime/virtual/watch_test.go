@@ -89,7 +89,7 @@ func TestKeeperConnections(t *testing.T) {
 	t.Logf("connections by the number of devices: %v", counts)
 	// A search may describe a device that the events have described as well, or come
 	// later than the last tunnel, so a device may cost a little more or less.
-	const most = 16
+	const most = 12
 	for n, made := range counts {
 		if made > int64(most*n+2) {
 			t.Errorf("%d devices take %d connections, want at most %d for each and 2 more",
