@@ -64,9 +64,8 @@ func TestHubKeysByMuxerAndNumber(t *testing.T) {
 		defer w.Close()
 		report := func(m *usbmux.Client, kind usbmux.EventKind, udid string) []seen {
 			t.Helper()
-			w.hub.handle(m, usbmux.Event{
-				Kind: kind, Entry: usbmux.Entry{UDID: udid, DeviceID: 1, ConnectionType: usbmux.USB},
-			})
+			entry := usbmux.Entry{UDID: udid, DeviceID: 1, ConnectionType: usbmux.USB}
+			w.hub.handle(m, usbmux.Event{Kind: kind, Entry: entry})
 			return slices.DeleteFunc(all(t, w), func(s seen) bool { return s.kind == Described })
 		}
 		for n, step := range []struct {
