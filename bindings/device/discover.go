@@ -13,7 +13,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/version"
-	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 // Selector is the table that device{...} takes.
@@ -62,12 +61,6 @@ func info(i device.Info) *Info {
 		r.Error = i.Err.Error()
 	}
 	return r
-}
-
-// Event is the record of a device that is attached, detached or paired.
-type Event struct {
-	Event string `lua:"event" doc:"attached, detached or paired"`
-	Info  *Info  `lua:"info" doc:"the device"`
 }
 
 // list returns the matching devices and the finder that listed them. The function
@@ -226,36 +219,6 @@ func (r *Registry) wait(c *api.Call, w WaitSelector) (*Device, error) {
 	return r.object(found), nil
 }
 
-// eventNames maps the events of a muxer to the names that scripts see.
-var eventNames = map[usbmux.EventKind]string{
-	usbmux.Attached: "attached", usbmux.Detached: "detached", usbmux.Paired: "paired",
-}
-
-// watch opens a stream of Events.
-func (r *Registry) watch(c *api.Call) (api.Opened[*stream.Stream], error) {
-	if err := allow(c, ""); err != nil {
-		return api.Opened[*stream.Stream]{}, err
-	}
-	return api.Open(c, func(context.Context) (*stream.Stream, error) {
-		finder, err := r.env.Finder()
-		if err != nil {
-			return nil, err
-		}
-		w := finder.Watch()
-		source := func(ctx context.Context, push func(...any)) error {
-			for {
-				e, err := w.Next(ctx)
-				if err != nil {
-					return err
-				}
-				push(&Event{Event: eventNames[e.Kind], Info: info(e.Info)})
-			}
-		}
-		text := func(v any) string { return v.(*Event).Info.UDID }
-		return stream.New(source, w.Close, stream.Options{Kind: "devices", Text: text}), nil
-	})
-}
-
 // Modules declares the globals device and devices, and the class Device with the
 // members of the families.
 func Modules(r *Registry, families []Family) []*api.Module {
@@ -286,9 +249,11 @@ print(dev:get("ProductVersion"))`)),
 				api.Example(`local dev = device.wait{ os = ">=15", timeout = 60 }
 print(dev.udid)`)),
 			api.Function("watch", "Returns a stream of devices coming and going, beginning with "+
-				"those that are there.",
-				"", r.watch,
+				"those that are there. A device that does not answer delays no other one; it is "+
+				"reported after five seconds, or at once with at_once.",
+				"opts?", r.watch,
 				api.Checks(host.AccessDevice),
+				api.ParamDoc("opts", "at_once, network"),
 				api.Returns("Stream stream"),
 				api.Perm("read"),
 				api.Example("for e in device.watch() do print(e.event, e.info.udid) break end")),
@@ -299,7 +264,8 @@ print(dev.udid)`)),
 		Classes: []*api.Class{class(families), stream.Class()},
 		Records: []*api.Record{
 			api.NewRecord[Info]("DeviceInfo", "What is known of a device without opening it."),
-			api.NewRecord[Event]("DeviceEvent", "A device coming or going."),
+			api.NewRecord[Event]("DeviceEvent", "A device coming or going on one route."),
+			api.NewRecord[EventRoute]("DeviceRoute", "A route on which a device was found."),
 			api.NewRecord[Battery]("Battery", "The state of the battery."),
 			api.NewRecord[Beat]("Beat", "A heartbeat of the device that was answered."),
 			api.NewRecord[Storage]("Storage", "The disk of a device, in bytes."),

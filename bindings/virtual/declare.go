@@ -119,7 +119,7 @@ print(stream:next(5).message)`)),
 			"silent), trickle (byte by byte), late, length (claims more than follows). `lockdown` "+
 			"is lockdownd itself, `rsd` the list of services in tunnels, `*` every service. A "+
 			"channel of Instruments, by its identifier, can be killed at a call (kill) or leave "+
-			"calls unanswered (mute).",
+			"calls unanswered (mute). lockdownd never answers the start of a service that is mute.",
 			"service kind opts?", fault,
 			api.ParamDoc("service", "name of the service or channel"),
 			api.ParamDoc("kind", "close, stall, trickle, late, length, kill, mute"),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
 func TestVirtualCommand(t *testing.T) {
@@ -176,6 +180,67 @@ func TestWatch(t *testing.T) {
 	}
 	if out := other.out.String(); out != "" {
 		t.Errorf("watching another device printed %q", out)
+	}
+}
+
+// TestWatchTellsAtOnce watches two devices. The lockdownd of the first one never answers. It is
+// reported all the same, and the second one is described meanwhile.
+func TestWatchTellsAtOnce(t *testing.T) {
+	t.Parallel()
+	h := virtualtest.Host(t, virtual.HostOptions{Count: 2})
+	hung, other := h.Devices()[0], h.Devices()[1]
+	hung.SetFault("lockdown", virtual.Fault{Kind: virtual.Stall})
+	address := virtualtest.Listen(t, h)
+	text := newProgram(t, "devices", "--watch", "--usbmux", address).start(t)
+	objects := newProgram(t, "devices", "--watch", "--json", "--usbmux", address).start(t)
+	text.out.await(t, "attached  "+hung.UDID()+" usb\n")
+	text.out.await(t, other.UDID()+` "`)
+	objects.out.await(t, `{"event":"attached","udid":"`+hung.UDID()+`","transport":"usb","route":`+
+		`{"kind":"usb","via":"usbmux","usbmux":"`+address+`","id":1},"routes":[{`)
+	other.Detach()
+	text.out.await(t, "detached  "+other.UDID())
+	objects.out.await(t, `{"event":"detached","udid":"`+other.UDID())
+	objects.out.await(t, `"id":2},"routes":[]}`)
+	for _, p := range []*program{text, objects} {
+		p.signals <- os.Interrupt
+		if code := p.wait(t); code != 0 {
+			t.Errorf("interrupted watching ended with %d", code)
+		}
+	}
+}
+
+// TestEventLine checks how devices --watch shows what happens to a device with several routes, and
+// to one that does not answer.
+func TestEventLine(t *testing.T) {
+	t.Parallel()
+	usb, wifi := device.Route{Kind: "usb"}, device.Route{Kind: "wifi"}
+	silent := device.Info{UDID: "x", Err: errors.New("no answer")}
+	phone := device.Info{UDID: "x", Name: "Ana", ProductType: "iPhone15,2", Version: "17.5"}
+	left := phone
+	left.Routes = []device.Route{wifi}
+	for _, test := range []struct {
+		e    device.Event
+		want string
+	}{
+		{device.Event{Kind: device.Attached, Info: device.Info{UDID: "x"}, Route: usb},
+			"attached  x usb"},
+		{device.Event{Kind: device.Attached, Info: silent, Route: wifi},
+			"attached  x wifi, does not answer"},
+		{device.Event{Kind: device.Described, Info: silent, Route: usb},
+			"described  x, does not answer"},
+		{device.Event{Kind: device.Described, Info: phone, Route: usb},
+			`described  x "Ana" (iPhone15,2, iOS 17.5)`},
+		{device.Event{Kind: device.Paired, Info: phone, Route: usb},
+			`paired    x "Ana" (iPhone15,2, iOS 17.5)`},
+		{device.Event{Kind: device.Detached, Info: left, Route: usb},
+			`detached  x "Ana" (iPhone15,2, iOS 17.5) usb; left: wifi`},
+		{device.Event{Kind: device.Detached, Info: phone, Route: wifi},
+			`detached  x "Ana" (iPhone15,2, iOS 17.5) wifi`},
+	} {
+		c := &cli{app: &app{}}
+		if got := string(c.eventLine(test.e)); got != test.want {
+			t.Errorf("%s is shown as %q, want %q", test.e.Kind, got, test.want)
+		}
 	}
 }
 

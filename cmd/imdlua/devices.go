@@ -26,12 +26,15 @@ func (c *cli) devicesCommand() *cobra.Command {
 		Long: `Lists the devices of the muxers. A device that can be reached in several ways has
 one line with all its routes. With --network, or if no muxer has a device, it also
 looks on the network for two seconds: for devices on Wi-Fi, and on the network
-interfaces of cables.`,
+interfaces of cables.
+
+With --watch, a device is reported when it appears, and as described when it has said
+what it is, so that a device that does not answer delays no other one.`,
 		Example: "  imdlua devices --json\n  imdlua devices --network\n  imdlua devices --watch",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
-				return c.watchDevices(cmd.Context(), asJSON)
+				return c.watchDevices(cmd.Context(), asJSON, network)
 			}
 			return c.listDevices(cmd.Context(), asJSON, network)
 		},
@@ -53,6 +56,7 @@ type deviceJSON struct {
 	Class       string      `json:"class,omitempty"`
 	WiFiAddress string      `json:"wifi_address,omitempty"`
 	Transport   string      `json:"transport"`
+	Route       *routeJSON  `json:"route,omitempty"`
 	Routes      []routeJSON `json:"routes"`
 	Error       string      `json:"error,omitempty"`
 }
@@ -72,13 +76,16 @@ func describe(i device.Info) deviceJSON {
 		Routes: []routeJSON{},
 	}
 	for _, r := range i.Routes {
-		d.Routes = append(d.Routes,
-			routeJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
+		d.Routes = append(d.Routes, describeRoute(r))
 	}
 	if i.Err != nil {
 		d.Error = i.Err.Error()
 	}
 	return d
+}
+
+func describeRoute(r device.Route) routeJSON {
+	return routeJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address}
 }
 
 func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
@@ -135,7 +142,7 @@ func routeKinds(i device.Info) string {
 }
 
 // watchDevices prints events until it is interrupted, which is not an error.
-func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
+func (c *cli) watchDevices(ctx context.Context, asJSON, network bool) error {
 	if err := c.flags.noTunnel("devices --watch"); err != nil {
 		return err
 	}
@@ -147,24 +154,22 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 	}
 	c.guardMemory()
 	c.noticeMuxers(ctx)
-	w := f.Watch()
+	s := c.flags.selector()
+	// Only the description says whether a device has the name.
+	w := f.Watch(device.WatchOptions{AtOnce: s.Name == "", Network: network})
 	defer w.Close()
 	for {
 		e, err := w.Next(ctx)
 		if err != nil {
 			return nil
 		}
-		if !sameDevice(c.flags.selector(), e.Info) {
+		if !sameDevice(s, e.Info) {
 			continue
 		}
-		kind := strings.ToLower(e.Kind.String())
-		if !asJSON {
-			fmt.Fprintf(c.stdout, "%-8s  %s\n", kind, c.cell(e.Info.String()))
-			continue
+		line := c.eventLine(e)
+		if asJSON {
+			line, err = eventJSON(e)
 		}
-		d := describe(e.Info)
-		d.Event = kind
-		line, err := json.Marshal(d)
 		if err != nil {
 			return err
 		}
@@ -172,6 +177,33 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 			return err
 		}
 	}
+}
+
+// eventJSON returns an event as a line of JSON.
+func eventJSON(e device.Event) ([]byte, error) {
+	d, route := describe(e.Info), describeRoute(e.Route)
+	d.Event, d.Route = string(e.Kind), &route
+	if len(d.Routes) == 0 {
+		d.Transport = route.Kind
+	}
+	return json.Marshal(d)
+}
+
+// eventLine returns an event as text, such as
+//
+//	detached  00008110-... "iPhone" (iPhone15,2, iOS 17.5) usb; left: wifi
+func (c *cli) eventLine(e device.Event) []byte {
+	line := fmt.Appendf(nil, "%-8s  %s", e.Kind, c.cell(e.Info.String()))
+	if e.Kind == device.Attached || e.Kind == device.Detached {
+		line = append(line, " "+e.Route.Kind...)
+	}
+	if e.Kind != device.Detached && e.Info.Err != nil {
+		line = append(line, ", does not answer"...)
+	}
+	if e.Kind == device.Detached && len(e.Info.Routes) > 0 {
+		line = append(line, "; left: "+routeKinds(e.Info)...)
+	}
+	return line
 }
 
 // muxerTime is how long a muxer may take to answer.

@@ -14,10 +14,11 @@
 //
 // Package route plans which route serves what. In this package, find.go, selector.go,
 // address.go, restrict.go, network.go and search.go find devices, route.go describes the
-// routes to a device, device.go opens services, session.go keeps the lockdown session,
-// raise.go and remote.go make tunnels, tunnel.go keeps them, list.go reads their lists
-// of services and notices their ends, records.go describes pair records, and report.go
-// reports which routes are used and why.
+// routes to a device, device.go opens services, session.go and sessions.go keep the
+// lockdown sessions, raise.go and remote.go make tunnels, tunnel.go keeps them, list.go
+// reads their lists of services and notices their ends, records.go describes pair
+// records, report.go reports which routes are used and why, and hub.go and watch.go report
+// which devices come and go.
 package device
 
 import (
@@ -43,7 +44,8 @@ const DefaultTimeout = 30 * time.Second
 
 // Device is a phone that can be reached. It is safe for concurrent use. Its lockdown
 // session is opened when it is first needed, shared by all callers, and opened again
-// after the device has closed it.
+// after the device has closed it. While a request in it is not answered, the other
+// callers use another session.
 type Device struct {
 	finder *Finder
 	log    *slog.Logger
@@ -51,18 +53,14 @@ type Device struct {
 	mu   sync.Mutex
 	info Info
 
-	// turn has a token for the user of the shared session. It is a channel and not a
-	// mutex, so that a caller's context ends the wait for it.
-	turn    chan struct{}
-	session *session
-	closed  bool
-	probe   bool // made by newProbe; it does not look for other routes
+	probe bool // made by newProbe; it does not look for other routes
 
 	key    string     // of the Finder's devices; "" if the Finder does not keep it
 	pinned netip.Addr // the only host that AtAddress allows; invalid if there is none
 
-	tunnels tunnels
-	closers []io.Closer // from CloseWith; guarded by mu
+	sessions sessions
+	tunnels  tunnels
+	closers  []io.Closer // from CloseWith; guarded by mu
 
 	life context.Context // ends at Close, which ends all waiting calls
 	end  context.CancelCauseFunc
@@ -76,10 +74,8 @@ func (d *Device) CloseWith(c io.Closer) {
 }
 
 func newDevice(f *Finder, info Info) *Device {
-	d := &Device{
-		finder: f, info: info, turn: make(chan struct{}, 1), log: f.log.With("udid", info.UDID),
-	}
-	d.turn <- struct{}{}
+	d := &Device{finder: f, info: info, log: f.log.With("udid", info.UDID)}
+	d.sessions.init()
 	d.tunnels.turn = make(chan struct{}, 1)
 	d.tunnels.turn <- struct{}{}
 	d.life, d.end = context.WithCancelCause(context.Background())
@@ -241,44 +237,61 @@ func (d *Device) openBy(ctx context.Context, s route.Step, n service.Name) (net.
 	return c, d.fail("open", n.String(), err)
 }
 
-// openLockdown has lockdown start a service. It uses the shared session, unless on
-// names another route, for which it opens a session of its own.
+// openLockdown has lockdown start a service, and connects to it.
 func (d *Device) openLockdown(ctx context.Context, n service.Name, on Route) (net.Conn, error) {
-	var end lockdown.Endpoint
-	var identity lockdown.Identity
-	var route Route
+	done, err := d.sessions.starting(ctx, n.Lockdown)
+	if err != nil {
+		return nil, err
+	}
+	started, err := d.startService(ctx, n, on)
+	done()
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.connectOn(ctx, started.route, started.end.Port, n.Lockdown)
+	if err != nil || !started.end.TLS {
+		return c, err
+	}
+	return lockdown.ServiceTLS(ctx, c, started.identity, n.HandshakeOnlyTLS)
+}
+
+// started is a service that lockdown has started, and the route and the identity of the
+// session in which it was started.
+type started struct {
+	end      lockdown.Endpoint
+	route    Route
+	identity lockdown.Identity
+}
+
+// startService has lockdown start a service. It uses the shared session, unless on
+// names another route, for which it opens a session of its own.
+func (d *Device) startService(
+	ctx context.Context, n service.Name, on Route,
+) (result started, err error) {
 	start := func(s *session) (err error) {
 		var escrow []byte
 		if n.Escrow && s.record != nil {
 			escrow = s.record.EscrowBag
 		}
-		identity, route = s.identity, s.route
-		end, err = s.StartService(ctx, n.Lockdown, escrow)
+		result.identity, result.route = s.identity, s.route
+		result.end, err = s.StartService(ctx, n.Lockdown, escrow)
 		return err
 	}
 	best, _ := d.Info().lockdown()
-	var err error
 	if on.Via == "" || on.same(best) {
 		err = d.withSession(ctx, start)
 	} else {
 		err = d.withOwnSession(ctx, on, start)
 	}
-	if err != nil {
-		return nil, err
-	}
-	c, err := d.connectOn(ctx, route, end.Port, n.Lockdown)
-	if err != nil || !end.TLS {
-		return c, err
-	}
-	return lockdown.ServiceTLS(ctx, c, identity, n.HandshakeOnlyTLS)
+	return result, err
 }
 
 // Rand returns the source of random bytes on the wire. It implements
 // service.Randomizer.
 func (d *Device) Rand() io.Reader { return d.finder.opts.Rand }
 
-// Close ends the shared session, the tunnel, the closers of CloseWith and every call
-// that waits. Connections that were opened outside of the tunnel stay open. After Close
+// Close ends the sessions, the tunnel, the closers of CloseWith and every call that
+// waits. Connections that were opened outside of the tunnel stay open. After Close
 // the Finder returns a new Device for the phone.
 func (d *Device) Close() error {
 	d.finder.forget(d)
@@ -293,15 +306,7 @@ func (d *Device) Close() error {
 	if t != nil {
 		t.close()
 	}
-	<-d.turn
-	defer func() { d.turn <- struct{}{} }()
-	d.closed = true
-	if d.session == nil {
-		return nil
-	}
-	err := d.session.Close()
-	d.session = nil
-	return err
+	return d.sessions.close()
 }
 
 // withTimeout gives ctx the default deadline when it has none.

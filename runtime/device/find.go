@@ -86,6 +86,9 @@ type Finder struct {
 
 	looks looks
 
+	watching sync.Mutex // guards hub, and is taken before mu
+	hub      *hub       // nil if there are no Watchers
+
 	keysTurn chan struct{} // held while keys are generated
 	keys     *pair.Keys
 	quicKey  *rsa.PrivateKey // of QUIC tunnels
@@ -116,11 +119,12 @@ func NewFinder(o Options) *Finder {
 	return f
 }
 
-// AddMuxer adds a muxer to those of the Finder. Existing Watchers do not watch it.
+// AddMuxer adds a muxer to those of the Finder. Existing Watchers watch it, too.
 func (f *Finder) AddMuxer(m *usbmux.Client) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.muxers = append(slices.Clone(f.muxers), m)
+	f.mu.Unlock()
+	f.followAdded(m)
 }
 
 // AddBrowser adds a network on which the Finder looks for devices.

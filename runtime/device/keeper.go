@@ -10,11 +10,10 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// lookAgain is how often a Keeper searches the network, which does not announce every
-// device.
+// lookAgain is how often a Keeper or a Watcher searches the network, which does not
+// announce every device.
 const lookAgain = 10 * time.Second
 
 // KeeperOptions says for which devices a Keeper keeps tunnels.
@@ -59,7 +58,7 @@ type kept struct {
 func (f *Finder) Keep(o KeeperOptions) *Keeper {
 	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}, cancelled: map[string][]Route{}}
 	k.life, k.end = context.WithCancel(context.Background())
-	w := f.Watch()
+	w := f.Watch(WatchOptions{})
 	k.work.Go(func() {
 		defer w.Close()
 		k.watch(w)
@@ -76,11 +75,22 @@ func (k *Keeper) watch(w *Watcher) {
 			return
 		}
 		switch {
-		case e.Kind == usbmux.Attached && k.opts.Match.Matches(e.Info):
+		case e.Kind == Attached && k.opts.Match.Matches(e.Info):
+			k.came(e.Info.UDID, e.Route)
 			k.begin(e.Info, false, false)
-		case e.Kind == usbmux.Detached:
+		case e.Kind == Detached && len(e.Info.Routes) == 0:
 			k.left(e.Info.UDID)
 		}
+	}
+}
+
+// came notes that a device was connected. If it was cancelled on other routes, it is kept
+// again.
+func (k *Keeper) came(udid string, r Route) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !slices.ContainsFunc(k.cancelled[udid], r.same) {
+		delete(k.cancelled, udid)
 	}
 }
 
@@ -181,9 +191,10 @@ func (k *Keeper) keep(ctx context.Context, one *kept) {
 			k.opts.Tell(udid, e)
 		}
 	}
-	w := k.finder.Watch()
+	w := k.finder.Watch(WatchOptions{UDID: udid})
 	defer w.Close()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		w.Skip()
 		err := one.device.KeepTunnel(ctx, k.opts.Tunnel, tell)
 		if ctx.Err() != nil {
 			break

@@ -192,6 +192,11 @@ func (f *Finder) direct(ctx context.Context) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.askLists(ctx, list)
+}
+
+// askLists asks lists of services which devices they belong to.
+func (f *Finder) askLists(ctx context.Context, list []Direct) ([]Info, error) {
 	infos, errs := make([]Info, len(list)), make([]error, len(list))
 	var wg sync.WaitGroup
 	for n, d := range list {

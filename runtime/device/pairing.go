@@ -38,13 +38,13 @@ func (d *Device) Pair(ctx context.Context) error {
 			ErrNoRoute,
 		))
 	}
-	select {
-	case <-d.turn:
-		defer func() { d.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return d.fail("pair", "lockdown", context.Cause(ctx))
+	done, err := d.sessions.pairs(ctx)
+	if err != nil {
+		return d.fail("pair", "lockdown", err)
 	}
-	d.dropSession()
+	defer done()
+	d.sessions.renew()
+	defer d.sessions.renew()
 	if _, err := d.pair(ctx); err != nil {
 		return d.fail("pair", "lockdown", err)
 	}
@@ -60,13 +60,13 @@ func (d *Device) Unpair(ctx context.Context) error {
 	if err != nil {
 		return d.fail("unpair", "lockdown", err)
 	}
-	select {
-	case <-d.turn:
-		defer func() { d.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return d.fail("unpair", "lockdown", context.Cause(ctx))
+	done, err := d.sessions.pairs(ctx)
+	if err != nil {
+		return d.fail("unpair", "lockdown", err)
 	}
-	d.dropSession()
+	defer done()
+	d.sessions.renew()
+	defer d.sessions.renew()
 	c, err := d.plain(ctx)
 	if err != nil {
 		return d.fail("unpair", "lockdown", err)
@@ -81,13 +81,6 @@ func (d *Device) Unpair(ctx context.Context) error {
 		return d.fail("unpair", "lockdown", fmt.Errorf("%w: %w", ErrRecordKept, err))
 	}
 	return nil
-}
-
-func (d *Device) dropSession() {
-	if d.session != nil {
-		d.session.Close()
-		d.session = nil
-	}
 }
 
 // pair sends one record until the user of the device has decided, and stores it. The

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
-
-	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 // readyPause is the pause of Ready between two requests if no event reports that the
@@ -19,7 +18,7 @@ const readyPause = 500 * time.Millisecond
 func (d *Device) Ready(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	w := d.finder.Watch()
+	w := d.finder.Watch(WatchOptions{UDID: d.UDID()})
 	defer w.Close()
 	for {
 		if err := d.Refresh(ctx); err == nil {
@@ -31,12 +30,7 @@ func (d *Device) Ready(ctx context.Context) error {
 			return &Error{UDID: d.UDID(), Op: "wait", Err: err}
 		}
 		pause, stop := context.WithTimeout(ctx, readyPause)
-		for {
-			e, err := w.Next(pause)
-			if err != nil || e.Info.UDID == d.UDID() {
-				break
-			}
-		}
+		_, _ = w.Next(pause) // after an event or a pause the device is asked again
 		stop()
 	}
 }
@@ -52,15 +46,16 @@ func (d *Device) Back(ctx context.Context) error {
 	if !ok || before.mux == nil {
 		return d.fail("wait for restart", "", d.backInTunnel(ctx))
 	}
-	w := d.finder.Watch()
+	known := d.Info().Routes
+	w := d.finder.Watch(WatchOptions{UDID: d.UDID()})
 	defer w.Close()
 	for {
 		e, err := w.Next(ctx)
 		if err != nil {
 			return d.fail("wait for restart", "", err)
 		}
-		came := e.Kind == usbmux.Attached && e.Info.UDID == d.UDID() && e.Info.ready()
-		if came && e.Info.Routes[0].DeviceID != before.DeviceID {
+		came := e.Kind == Attached && e.Info.ready()
+		if came && !slices.ContainsFunc(known, e.Route.same) {
 			d.mu.Lock()
 			d.info = e.Info
 			d.mu.Unlock()

@@ -36,10 +36,11 @@ type Route struct {
 	Address  string // host:port on the network; "" behind a muxer
 	Name     string // name of a route that another program made; "" otherwise
 
-	mux  *usbmux.Client
-	host netip.Addr // set if the route is on the network
-	port uint16     // the port of what Via names
-	dial rsd.DialFunc
+	mux      *usbmux.Client
+	host     netip.Addr // set if the route is on the network
+	port     uint16     // the port of what Via names
+	dial     rsd.DialFunc
+	instance string // the Bonjour instance and its interface, if it was found by that
 }
 
 // String returns a description of the route for users.
@@ -59,6 +60,10 @@ func (r Route) hasLockdown() bool { return r.Via.HasLockdown() }
 func (r Route) network() bool {
 	return r.Via == ViaLockdown || r.Via.HasPairing()
 }
+
+// listed reports whether the route leads to a list of services that can be reached
+// directly.
+func (r Route) listed() bool { return r.Via == ViaRSD }
 
 // same reports whether two routes are the same.
 func (r Route) same(o Route) bool {

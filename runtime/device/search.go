@@ -124,6 +124,9 @@ func (s *search) ask(ctx context.Context, i bonjour.Instance) {
 			err)
 		return
 	}
+	for n := range info.Routes {
+		info.Routes[n].instance = i.Name + " on " + i.Interface
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.infos = merge(s.infos, []Info{info})

@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 )
+
+// heartbeatTime bounds the start of the heartbeat, because the session cannot be used
+// before.
+const heartbeatTime = 3 * time.Second
 
 // session is a lockdown connection with a session, or one in a tunnel, which needs
 // none.
@@ -21,6 +26,7 @@ type session struct {
 	record   *pair.Record
 	beat     *heartbeat.Client // over Wi-Fi; nil elsewhere
 	used     bool              // whether it has answered; if so, it is opened again when it breaks
+	epoch    int               // of the pairing; see sessions
 }
 
 // Close ends the session.
@@ -56,42 +62,6 @@ func (d *Device) withOwnSession(ctx context.Context, route Route, fn func(*sessi
 	return fn(s)
 }
 
-// withSession runs fn with the shared session, which it opens if there is none. If a
-// session that had worked is gone, since the device closes idle ones, it is opened
-// again once.
-func (d *Device) withSession(ctx context.Context, fn func(*session) error) error {
-	select {
-	case <-d.turn:
-		defer func() { d.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	for {
-		if d.closed {
-			return net.ErrClosed
-		}
-		if d.session == nil {
-			s, err := d.startSession(ctx)
-			if err != nil {
-				return err
-			}
-			d.session = s
-		}
-		err := fn(d.session)
-		if err == nil || !sessionLost(err) { // a refusal shows that the session works
-			d.session.used = true
-			return err
-		}
-		worked := d.session.used
-		d.session.Close()
-		d.session = nil
-		if !worked || ctx.Err() != nil {
-			return err
-		}
-		d.log.Debug("lockdown session lost, opening another", "layer", "device", "err", err)
-	}
-}
-
 // sessionLost reports whether err means that the lockdown connection cannot be used any
 // more. It is false for a refusal.
 func sessionLost(err error) bool {
@@ -125,6 +95,16 @@ func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
 // startSession opens a session with the stored pair record. If there is none, or the
 // device has forgotten it, it pairs first, if that is allowed.
 func (d *Device) startSession(ctx context.Context) (*session, error) {
+	epoch := d.sessions.now()
+	s, err := d.newSession(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.epoch = epoch
+	return s, nil
+}
+
+func (d *Device) newSession(ctx context.Context) (*session, error) {
 	if _, ok := d.Info().lockdown(); !ok {
 		c, err := d.plain(ctx) // lockdown needs no session in a tunnel
 		if err != nil {
@@ -144,7 +124,7 @@ func (d *Device) startSession(ctx context.Context) (*session, error) {
 	} else if !d.mayPair() {
 		return nil, d.overUSB(err)
 	}
-	record, err = d.pair(ctx)
+	record, err = d.pairOnce(ctx, record)
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +163,33 @@ func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session
 }
 
 // begin starts a session on a connection to lockdown. Over Wi-Fi the device requires a
-// heartbeat while the session lasts.
+// heartbeat while the session lasts. If the device does not answer the start of that
+// service, the session goes without it, on another connection.
 func (d *Device) begin(
+	ctx context.Context, c net.Conn, route Route, record *pair.Record,
+) (*session, error) {
+	s, err := d.handshake(ctx, c, route, record)
+	if err != nil || route.Via != ViaLockdown {
+		return s, err
+	}
+	err = d.keepAwake(ctx, s)
+	if err == nil {
+		return s, nil
+	}
+	d.log.Debug("no heartbeat", "layer", "device", "err", err)
+	if !sessionLost(err) {
+		return s, nil
+	}
+	s.Close()
+	c, err = d.connectOn(ctx, route, lockdown.Port, "lockdown")
+	if err != nil {
+		return nil, err
+	}
+	return d.handshake(ctx, c, route, record)
+}
+
+// handshake starts a session on a connection to lockdown.
+func (d *Device) handshake(
 	ctx context.Context, c net.Conn, route Route, record *pair.Record,
 ) (*session, error) {
 	cert, err := record.Certificate()
@@ -210,19 +215,18 @@ func (d *Device) begin(
 		client.Close()
 		return nil, err
 	}
-	if route.Via == ViaLockdown {
-		d.keepAwake(ctx, s)
-	}
 	return s, nil
 }
 
-// keepAwake answers the device's heartbeat while a session over Wi-Fi lasts. It is not
-// an error if the device has no heartbeat service.
-func (d *Device) keepAwake(ctx context.Context, s *session) {
+// keepAwake answers the device's heartbeat while a session over Wi-Fi lasts. The error
+// is that of the session: it is not an error if the service cannot be used after it was
+// started.
+func (d *Device) keepAwake(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTime)
+	defer cancel()
 	end, err := s.StartService(ctx, heartbeat.Service.Lockdown, nil)
 	if err != nil {
-		d.log.Debug("no heartbeat", "layer", "device", "err", err)
-		return
+		return err
 	}
 	c, err := d.connectOn(ctx, s.route, end.Port, heartbeat.Service.Lockdown)
 	if err == nil && end.TLS {
@@ -230,8 +234,9 @@ func (d *Device) keepAwake(ctx context.Context, s *session) {
 	}
 	if err != nil {
 		d.log.Debug("no heartbeat", "layer", "device", "err", err)
-		return
+		return nil
 	}
 	s.beat = heartbeat.New(c)
 	s.beat.Start()
+	return nil
 }

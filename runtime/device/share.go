@@ -83,7 +83,7 @@ func (f *Finder) Share(ctx context.Context, o ShareOptions) *Sharing {
 		Records: &sharedRecords{finder: f, life: s.life}, BUID: buid, Logger: f.opts.Logger,
 		MaxClients: sharedClients, Idle: sharedIdle,
 	})
-	w := f.Watch()
+	w := f.Watch(WatchOptions{})
 	s.work.Go(func() {
 		defer w.Close()
 		s.watch(w)
@@ -112,9 +112,9 @@ func (s *Sharing) watch(w *Watcher) {
 		switch {
 		case err != nil:
 			return
-		case e.Kind == usbmux.Attached:
+		case e.Kind == Attached:
 			s.add(e.Info, true)
-		case e.Kind == usbmux.Detached:
+		case e.Kind == Detached:
 			s.left(e.Info.UDID)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/tunnel"
-	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 const (
@@ -307,10 +306,11 @@ type TunnelEvent struct {
 // another route. If the first tunnel cannot be made, KeepTunnel returns the error; it
 // does not end when a later one fails. It ends when the Device is closed.
 func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(TunnelEvent)) error {
-	w := d.finder.Watch()
+	w := d.finder.Watch(WatchOptions{UDID: d.UDID()})
 	defer w.Close()
 	pause, had := firstPause, false
 	for {
+		w.Skip() // a device that comes back from now on ends the pause
 		try, cancel := context.WithTimeout(ctx, DefaultTimeout)
 		t, err := d.Tunnel(try, o)
 		cancel()
@@ -328,6 +328,7 @@ func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(Tunn
 			case <-ctx.Done():
 				return nil
 			}
+			w.Skip() // what came while the tunnel was up
 			tell(TunnelEvent{Tunnel: t, Err: t.Err()})
 		} else {
 			tell(TunnelEvent{Err: err})
@@ -340,14 +341,14 @@ func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(Tunn
 }
 
 // returning waits until the device is plugged in or the pause is over, and then looks
-// up its routes. It returns false if ctx has ended.
+// up its routes. w watches this device. It returns false if ctx has ended.
 func (d *Device) returning(ctx context.Context, w *Watcher, pause time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
 	for {
 		e, err := w.Next(wait)
-		if err != nil || e.Kind == usbmux.Attached && e.Info.UDID == d.UDID() {
+		if err != nil || e.Kind == Attached {
 			break
 		}
 	}

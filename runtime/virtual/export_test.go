@@ -2,11 +2,13 @@ package virtual
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 // Misbehave applies a fault to a connection without a service.
@@ -42,3 +44,22 @@ func (m *Machine) Carrier() func(ctx context.Context, port uint16) (net.Conn, er
 
 // ListPort is the port on which Inside serves the list of services.
 func (m *Machine) ListPort() uint16 { return m.rsdPort() }
+
+// AttachWifi attaches the device to a muxer as one on Wi-Fi, and returns its number
+// there. It can be reached whether it is plugged in or not.
+func (m *Machine) AttachWifi(mux *usbmux.Muxer) uint32 {
+	open := func(number uint16) (func(context.Context, net.Conn), error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		p, ok := m.ports[number]
+		if !ok {
+			return nil, errors.New("connection refused")
+		}
+		if p.once {
+			p.expires.Stop()
+			delete(m.ports, number)
+		}
+		return p.serve, nil
+	}
+	return mux.Attach(usbmux.Attachment{UDID: m.UDID(), Network: true, Open: open})
+}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
@@ -32,7 +34,9 @@ const (
 	// the channel at the next call.
 	KillChannel
 	// NeverAnswer answers Fault.After calls on a channel of Instruments and leaves
-	// all later calls without an answer.
+	// all later calls without an answer. If it is set for a service, lockdownd does not
+	// answer the request to start the service, and answers nothing else on that
+	// connection.
 	NeverAnswer
 )
 
@@ -140,6 +144,38 @@ func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net
 	return &faultyConn{
 		Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{}),
 		stalled: make(chan struct{}), reading: make(chan struct{}, 1),
+	}
+}
+
+// startFunc is the field Start of lockdown.Device.
+type startFunc func(
+	ctx context.Context, name string, host *trust.Host, escrow []byte,
+) (lockdown.Endpoint, error)
+
+// starting returns start for the lockdown connection c. For a service with the fault
+// NeverAnswer the function waits until the host has left the connection.
+func (m *Machine) starting(c net.Conn, start startFunc) startFunc {
+	return func(
+		ctx context.Context, name string, host *trust.Host, escrow []byte,
+	) (lockdown.Endpoint, error) {
+		m.mu.Lock()
+		f, ok := m.faults[name]
+		if !ok {
+			f = m.faults["*"]
+		}
+		m.mu.Unlock()
+		if f.Kind != NeverAnswer {
+			return start(ctx, name, host, escrow)
+		}
+		// Nothing else reads or writes c before the function returns.
+		hung := &faultyConn{
+			Conn: c, ctx: ctx, gone: make(chan struct{}), stalled: make(chan struct{}),
+			reading: make(chan struct{}, 1),
+		}
+		go hung.watch()
+		hung.wait(0)
+		hung.Close()
+		return lockdown.Endpoint{}, net.ErrClosed
 	}
 }
 

@@ -371,7 +371,9 @@ func (m *Machine) listenOnce(serve func(context.Context, net.Conn)) (uint16, err
 
 func (m *Machine) serveLockdown(ctx context.Context, c net.Conn) {
 	c = m.misbehave(ctx, "lockdown", c)
-	if err := m.lockdown.Serve(ctx, c); err != nil {
+	d := *m.lockdown
+	d.Start = m.starting(c, m.startService)
+	if err := d.Serve(ctx, c); err != nil {
 		m.log.Debug("lockdown connection ended", "err", err)
 	}
 }

@@ -307,15 +307,19 @@ func (l *listening) servePairing(ctx context.Context, c net.Conn) {
 
 // serveLockdown serves lockdownd for hosts on the network, which cannot pair.
 func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
-	d := &lockdown.Device{Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: func(
+	c = l.m.misbehave(ctx, "lockdown", c)
+	start := func(
 		_ context.Context, name string, host *trust.Host, escrow []byte,
 	) (lockdown.Endpoint, error) {
 		return l.m.start(name, host, escrow,
 			func(serve func(context.Context, net.Conn)) (uint16, error) {
 				return l.listen(0, true, true, serve)
 			})
-	}}
-	if err := d.Serve(ctx, l.m.misbehave(ctx, "lockdown", c)); err != nil {
+	}
+	d := &lockdown.Device{
+		Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: l.m.starting(c, start),
+	}
+	if err := d.Serve(ctx, c); err != nil {
 		l.m.log.Debug("lockdown connection ended", "err", err)
 	}
 }
