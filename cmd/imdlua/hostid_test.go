@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -103,7 +103,7 @@ func TestRemotedIdentity(t *testing.T) {
 	}
 	for _, answers := range []bool{true, false} {
 		if !answers {
-			c.remoted = func(context.Context) ([]byte, error) { return nil, errors.New("no answer") }
+			c.remoted = func(context.Context) ([]byte, error) { return nil, io.EOF }
 		}
 		id, err := c.hostIdentity(t.Context())
 		if err != nil {

@@ -94,7 +94,8 @@ func (m *Machine) runTunnel(
 		m.mu.Unlock()
 	}()
 	return serve(ctx, &tunnel.Device{
-		Open: m.newInside().open, RSDPort: m.rsdPort(), Faults: faults.Faults, Logger: m.opts.Logger,
+		Open: m.newInside().open, RSDPort: m.rsdPort(), Faults: faults.Faults,
+		Logger: m.opts.Logger,
 	})
 }
 
