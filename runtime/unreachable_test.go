@@ -51,7 +51,6 @@ var notReached = map[string]map[string]string{
 	"runtime/service/crashreportcopymobile": {
 		"New": forTests,
 	},
-	"runtime/phone/values":               {"Values.Remove": forTests},
 	"runtime/service/housearrest":        {"Client.Close": forTests},
 	"runtime/service/mobileimagemounter": {"Client.Hangup": served},
 	"runtime/service/notificationproxy":  {"ConnectInsecure": served},
