@@ -51,7 +51,6 @@ var notReached = map[string]map[string]string{
 	"runtime/service/crashreportcopymobile": {
 		"New": forTests,
 	},
-	"runtime/phone/values": {"Values.Remove": forTests},
 	"runtime/service/dtsimulatelocation": {
 		"Append": served, "Connect": served, "New": served, "Client.SetLocation": served,
 		"Client.ClearLocation": served, "Client.send": served, "Client.Close": served,
