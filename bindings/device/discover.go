@@ -269,8 +269,8 @@ print(dev.udid)`)),
 			api.NewRecord[Battery]("Battery", "The state of the battery."),
 			api.NewRecord[Beat]("Beat", "A heartbeat of the device that was answered."),
 			api.NewRecord[Storage]("Storage", "The disk of a device, in bytes."),
-			api.NewRecord[Advertised]("BonjourService", "A service that is advertised by Bonjour on "+
-				"one interface."),
+			api.NewRecord[Advertised]("BonjourService", "A service that is advertised by "+
+				"Bonjour on one interface."),
 			api.NewRecord[PairRecord]("PairRecord", "A pair record of this computer, without its "+
 				"keys."),
 		},

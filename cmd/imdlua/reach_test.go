@@ -71,7 +71,7 @@ func TestDeadNamedMuxer(t *testing.T) {
 		}
 	}
 	p := newProgram(t, "--usbmux", address, "--usbmux", dead, "devices", "--watch").start(t)
-	p.errs.await(t, dead)
+	p.errs.await(t, strings.TrimPrefix(dead, "unix:"))
 	p.out.await(t, "attached  "+udids[0])
 	p.interrupt(t)
 	// The error of the run says it already.
