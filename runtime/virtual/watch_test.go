@@ -77,6 +77,7 @@ func countingHost(tb testing.TB, devices int) *counting {
 // does. The number of connections to the muxer must grow with the number of devices, and
 // not with its square.
 func TestKeeperConnections(t *testing.T) {
+	t.Parallel()
 	counts := map[int]int64{}
 	for _, n := range []int{1, 10, 40} {
 		var k *device.Keeper
