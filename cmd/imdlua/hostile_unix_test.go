@@ -86,6 +86,8 @@ func TestHostileTerminal(t *testing.T) {
 		{"info json", []string{"--usbmux", mux, "info", "--json"}, `\u202e`, "", 0, wantPlain},
 		{"pair", []string{"--usbmux", asking, "pair"}, shownName + " (", "", 0, wantPlain},
 		{"unpair", []string{"--usbmux", other, "unpair"}, "", "", 1, wantPlain},
+		{"records", []string{"--usbmux", mux, "records"}, "", "", 0, wantPlain},
+		{"wifi", []string{"--usbmux", mux, "wifi"}, "on\r\n", "", 0, wantPlain},
 		{"forward", []string{"--usbmux", mux, "forward", "0:7"}, "", "-> 7 of", 0, wantPlain},
 		{"tunnel", []string{"--usbmux", mux, "tunnel"}, "", "use  ", 0, wantPlain},
 		{"tunneld", []string{"--usbmux", mux, "tunneld", "--no-network", "--listen",

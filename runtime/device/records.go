@@ -76,7 +76,7 @@ func (f *Finder) PairRecords(ctx context.Context) ([]PairRecord, error) {
 			continue
 		}
 		udids, err := l.List(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			errs = append(errs, err)
 		}
 		for _, udid := range udids {
