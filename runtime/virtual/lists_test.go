@@ -143,7 +143,7 @@ func TestListConnectionIsLost(t *testing.T) {
 		if err := work(t.Context(), d); err != nil {
 			t.Errorf("without a connection to the list: %v", err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(5 * time.Second) // in which one reading fails with all its attempts
 		if err := tun.List().Err(); err == nil {
 			t.Error("there is a connection to the list that cannot be read")
 		}
