@@ -3,7 +3,6 @@ package device
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -84,23 +83,6 @@ func (d *Device) relay(ctx context.Context, local net.Conn, port uint16) error {
 		remote.Close()
 	})
 	defer stop()
-	back := make(chan struct{})
-	go func() {
-		defer close(back)
-		copyHalf(local, remote)
-	}()
-	copyHalf(remote, local)
-	<-back
+	link.Join(local, remote)
 	return nil
-}
-
-// copyHalf copies src to dst and then closes dst's writing side. If either side fails,
-// both are closed, so that the other direction ends as well.
-func copyHalf(dst, src net.Conn) {
-	if _, err := io.Copy(dst, src); err != nil {
-		dst.Close()
-		src.Close()
-		return
-	}
-	link.CloseWrite(dst)
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
@@ -166,20 +165,5 @@ func (e *exposure) forward(c net.Conn, port uint16) {
 		return
 	}
 	defer e.untrack(device)
-	var wg sync.WaitGroup
-	wg.Go(func() { carry(device, c) })
-	carry(c, device)
-	wg.Wait()
-}
-
-// carry copies one direction and passes its end on. An error closes both connections.
-func carry(to, from net.Conn) {
-	_, err := io.Copy(to, from)
-	if err == nil {
-		err = link.CloseWrite(to)
-	}
-	if err != nil {
-		_ = to.Close()
-		_ = from.Close()
-	}
+	link.Join(c, device)
 }
