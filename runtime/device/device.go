@@ -132,6 +132,13 @@ func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
 		c, _, err := d.connect(ctx, port, what)
 		return c, err
 	}
+	return d.connectTunneled(ctx, port, what)
+}
+
+// connectTunneled opens a connection to a TCP port of the device in its tunnel.
+func (d *Device) connectTunneled(ctx context.Context, port uint16, what string) (net.Conn, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
 	t, err := d.tunnel(ctx)
 	if err != nil {
 		return nil, d.fail("connect", what, err)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -22,6 +23,13 @@ type MuxerOptions struct {
 	Records RecordStore  // nil means in memory
 	BUID    string       // identity of the host; "" means a random one
 	Logger  *slog.Logger // nil means none
+
+	// MaxClients is how many connections Serve has at a time. Further ones wait. 0
+	// means no limit.
+	MaxClients int
+	// Idle is how long a client may take for a request. It does not apply to clients that
+	// listen or are connected to a device. 0 means no limit.
+	Idle time.Duration
 }
 
 // RecordStore stores pair records for a Muxer. The error for an id that does not exist
@@ -49,6 +57,10 @@ type Attachment struct {
 	// the client leaves before it can be told, the function is called with a closed
 	// connection, so that it can free what Open prepared.
 	Open func(port uint16) (func(ctx context.Context, c net.Conn), error)
+	// Dial is used instead of Open for a device that is somewhere else. It connects to a
+	// port, and the Muxer passes the bytes on. Its context ends after connectTimeout or
+	// when the device is detached.
+	Dial func(ctx context.Context, port uint16) (net.Conn, error)
 }
 
 const (
@@ -62,6 +74,8 @@ type Muxer struct {
 	records RecordStore
 	buid    string
 	log     *slog.Logger
+	idle    time.Duration
+	clients chan struct{}   // has a token for each connection of Serve; nil means no limit
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // every connection and accept loop
@@ -86,7 +100,7 @@ type plugged struct {
 // NewMuxer returns a Muxer without devices.
 func NewMuxer(o MuxerOptions) *Muxer {
 	m := &Muxer{
-		records: o.Records, buid: o.BUID, log: logger(o.Logger),
+		records: o.Records, buid: o.BUID, log: logger(o.Logger), idle: o.Idle,
 		devices: map[uint32]*plugged{}, listening: map[*session]struct{}{},
 	}
 	if m.records == nil {
@@ -94,6 +108,9 @@ func NewMuxer(o MuxerOptions) *Muxer {
 	}
 	if m.buid == "" {
 		m.buid = link.UUIDText(nil)
+	}
+	if o.MaxClients > 0 {
+		m.clients = make(chan struct{}, o.MaxClients)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m

@@ -28,6 +28,8 @@ const (
 	lingerTime = time.Second
 	// socketBuffer is the size of usbmuxd's buffers for clients' sockets.
 	socketBuffer = 128 << 10
+	// connectTimeout bounds the connection to a device that is somewhere else.
+	connectTimeout = 10 * time.Second
 	// acceptPause is the first pause after an accept that failed because descriptors or
 	// memory were exhausted. The pauses grow up to maxAcceptPause.
 	acceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
@@ -50,11 +52,21 @@ func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	defer l.Close()
 	for delay := acceptPause; ; {
+		free := m.admit(ctx)
+		if free == nil {
+			return nil
+		}
 		c, err := l.Accept()
+		if err != nil {
+			free()
+		}
 		switch {
 		case err == nil:
 			delay = acceptPause
-			conns.Go(func() { m.ServeConn(ctx, c) })
+			conns.Go(func() {
+				defer free()
+				m.ServeConn(ctx, c)
+			})
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed) || !isTemporary(err):
@@ -66,6 +78,20 @@ func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
 			}
 			delay = min(2*delay, maxAcceptPause)
 		}
+	}
+}
+
+// admit waits until there is room for another client, and returns the function that makes
+// room again. It returns nil if ctx has ended.
+func (m *Muxer) admit(ctx context.Context) (free func()) {
+	if m.clients == nil {
+		return func() {}
+	}
+	select {
+	case m.clients <- struct{}{}:
+		return func() { <-m.clients }
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -138,7 +164,7 @@ var errDone = errors.New("refused and closed")
 
 func (s *session) run() error {
 	for {
-		f, err := readFrame(s.c, maxRequest)
+		f, err := s.read()
 		var length *LengthError
 		if errors.As(err, &length) {
 			if f.version == versionPlist && f.message == msgPlist {
@@ -157,6 +183,18 @@ func (s *session) run() error {
 			return next()
 		}
 	}
+}
+
+// read reads the next request.
+func (s *session) read() (frame, error) {
+	if s.m.idle > 0 {
+		ctx, cancel := context.WithTimeout(s.ctx, s.m.idle)
+		defer cancel()
+		release := link.GuardRead(ctx, s.c)
+		f, err := readFrame(s.c, maxRequest)
+		return f, release(err)
+	}
+	return readFrame(s.c, maxRequest)
 }
 
 // handle answers one frame. If a request changes the use of the connection, handle
@@ -282,10 +320,7 @@ func (s *session) connect(tag, id uint32, port uint16) (next func() error, err e
 	if !ok {
 		return nil, s.result(tag, BadDevice)
 	}
-	var serve func(context.Context, net.Conn)
-	if d.Open != nil {
-		serve, err = d.Open(port)
-	}
+	serve, err := s.open(d, port)
 	if err != nil || serve == nil {
 		d.pipes.Done()
 		s.m.log.DebugContext(s.ctx, "connection refused", "udid", d.UDID, "port", port, "error",
@@ -309,6 +344,30 @@ func (s *session) connect(tag, id uint32, port uint16) (next func() error, err e
 		}
 		return err
 	}, nil
+}
+
+// open returns the function that serves a port of a device, or nil if there is none.
+func (s *session) open(
+	d *plugged, port uint16,
+) (serve func(context.Context, net.Conn), err error) {
+	switch {
+	case d.Dial != nil:
+		ctx, cancel := context.WithTimeout(d.ctx, connectTimeout)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		remote, err := d.Dial(ctx, port)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context, c net.Conn) {
+			defer remote.Close()
+			defer context.AfterFunc(ctx, func() { remote.Close() })()
+			link.Join(c, remote)
+		}, nil
+	case d.Open != nil:
+		return d.Open(port)
+	}
+	return nil, nil
 }
 
 // record answers the requests about pair records. Their results are errno values.
@@ -403,71 +462,5 @@ func (s *session) listen(tag uint32, client plist.Dict) func() error {
 		s.out.finish()
 		writer.Wait()
 		return err
-	}
-}
-
-// outbox queues frames for a listener, so that the sender does not wait.
-type outbox struct {
-	mu     sync.Mutex
-	cond   sync.Cond
-	queue  [][]byte
-	limit  int // 0 means none yet
-	done   bool
-	broken bool
-	cut    func() // ends the connection
-}
-
-func (o *outbox) init(cut func()) {
-	o.cond.L = &o.mu
-	o.cut = cut
-}
-
-// push queues a frame. A listener with too many queued frames is disconnected.
-func (o *outbox) push(b []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.broken || o.done {
-		return
-	}
-	if o.limit > 0 && len(o.queue) >= o.limit {
-		o.broken, o.queue = true, nil
-		o.cut()
-		o.cond.Signal()
-		return
-	}
-	o.queue = append(o.queue, b)
-	o.cond.Signal()
-}
-
-// finish lets drain return once the queue is empty.
-func (o *outbox) finish() {
-	o.mu.Lock()
-	o.done = true
-	o.cond.Signal()
-	o.mu.Unlock()
-}
-
-// drain writes the queue until finish is called or a write fails.
-func (o *outbox) drain(w io.Writer) {
-	for {
-		o.mu.Lock()
-		for len(o.queue) == 0 && !o.done && !o.broken {
-			o.cond.Wait()
-		}
-		batch := o.queue
-		o.queue = nil
-		stop := o.broken || len(batch) == 0
-		o.mu.Unlock()
-		if stop {
-			return
-		}
-		buffers := net.Buffers(batch)
-		if _, err := buffers.WriteTo(w); err != nil {
-			o.mu.Lock()
-			o.broken, o.queue = true, nil
-			o.cut()
-			o.mu.Unlock()
-			return
-		}
 	}
 }

@@ -33,14 +33,7 @@ func noise(n int) []byte {
 func TestIproxy(t *testing.T) {
 	t.Parallel()
 	r := echoing(t)
-	// The tool takes no port 0: one that was free a moment ago must do.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	_, local, _ := net.SplitHostPort(address)
+	address, local := freeAddress(t)
 	p := r.start("iproxy", "-u", r.machine().UDID(), fmt.Sprintf("%s:%d", local, echoPort))
 	p.line("waiting for connection")
 	for range 3 {
