@@ -188,6 +188,9 @@ var owners = map[string][]string{
 	"golang.org/x/text":        {"runtime/savefile"},
 	"golang.org/x/sys":         {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
 	"go.yaml.in/yaml/v3":       {"stdlib/yaml"},
+
+	"github.com/coder/websocket":     {"runtime/tunneld"},
+	"github.com/things-go/go-socks5": {"runtime/tunneld"},
 }
 
 func matches(pattern, folder string) bool {

@@ -104,6 +104,7 @@ func TestListeners(t *testing.T) {
 		"bindings/raw/forward.go":                    "link.Listen",
 		"cmd/imdlua/background.go":                   "link.Listen, a unix socket",
 		"cmd/imdlua/forward.go":                      "link.Listen",
+		"cmd/imdlua/outlets.go":                      "link.Listen; beyond loopback with a token",
 		"cmd/imdlua/tunneld.go":                      "link.Listen; beyond loopback with a token",
 		"cmd/imdlua/virtual.go":                      "link.Listen",
 		"stdlib/http/server.go":                      "link.Listen",
@@ -133,6 +134,10 @@ func TestListensOnLoopback(t *testing.T) {
 		{"forward without a host", []string{"--usbmux", mux, "forward", ":0:7"}, where + ` -> 7`},
 		{"tunneld", []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", ":0",
 			"--go-ios", ":0"}, `ready ` + where + `\nready ` + where},
+		{"proxy", []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", "",
+			"--go-ios", "", "--proxy", ":0"}, `proxy ` + where + ` \S+\n`},
+		{"muxer", []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", "",
+			"--go-ios", "", "--muxer", ":0"}, `muxer ` + where + `\n`},
 		{"tunnel", []string{"--usbmux", mux, "tunnel"}, `(?s).*address   127\.\S+\n`},
 		{"http.server", []string{"-e", `print(require("imd.http").server().url)
 			print("->") task.sleep(math.huge)`}, `http://` + where},
@@ -148,7 +153,10 @@ func TestListensOnLoopback(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := newProgram(t, test.args...).start(t)
-			wait := map[string]string{"virtual": "ready", "tunneld": "\nready", "tunnel": "use  "}
+			wait := map[string]string{
+				"virtual": "ready", "tunneld": "\nready", "tunnel": "use  ",
+				"proxy": "proxy-token", "muxer": "muxer",
+			}
 			p.out.await(t, cmp.Or(wait[test.name], "->"))
 			p.end(t)
 			if ok := regexp.MustCompile("^" + "(?:" + test.first + ")").MatchString(

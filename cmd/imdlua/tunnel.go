@@ -17,6 +17,7 @@ import (
 
 type tunnelFlags struct {
 	protocol, route string
+	proxy           string
 	kernel, json    bool
 }
 
@@ -33,14 +34,21 @@ again and the new address is printed.
 
 Scripts and the other commands do not need this command, because they open tunnels
 themselves. With --kernel the tunnel is a network interface of this computer
-(Linux, needs CAP_NET_ADMIN), and the address is that of the device.`,
+(Linux, needs CAP_NET_ADMIN), and the address is that of the device.
+
+The address has the ports of the list. With --proxy every port of the device can be
+reached, by SOCKS5 and HTTP CONNECT. The host name is the UDID of the device, or
+UDID` + tunneld.HostSuffix + `, and the password is IMD_TUNNELD_TOKEN, or the content of the file
+that is printed.`,
 		Example: `  imdlua tunnel
+  imdlua tunnel --proxy 127.0.0.1:1080
   imdlua tunnel --json --protocol tcp --route usb`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.keepTunnel(cmd.Context(), f) },
 	}
 	cmd.Flags().StringVar(&f.protocol, "protocol", "auto", "auto, tcp or quic")
 	cmd.Flags().StringVar(&f.route, "route", "", "usb or wifi; the best one by default")
+	registerProxy(cmd.Flags(), &f.proxy)
 	cmd.Flags().BoolVar(&f.kernel, "kernel", false, "make it a network interface of this computer")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
 	return cmd
@@ -76,6 +84,8 @@ type tunnelJSON struct {
 	Interface  string `json:"interface,omitempty"`
 	MTU        int    `json:"mtu,omitempty"`
 	Generation int    `json:"generation,omitempty"`
+	Proxy      string `json:"proxy,omitempty"`
+	TokenFile  string `json:"proxy_token_file,omitempty"`
 	Error      string `json:"error,omitempty"`
 }
 
@@ -92,6 +102,23 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 	if err != nil {
 		return err
 	}
+	others, err := c.openOutlets(ctx, f.proxy, nil)
+	if err != nil {
+		return err
+	}
+	defer others.close()
+	others.serve(ctx, cancel, c, dialTunnel(d), nil)
+	err = c.keepTunnelOf(ctx, d, o, f, others)
+	cancel()
+	return errors.Join(err, others.wait())
+}
+
+// keepTunnelOf keeps the tunnel of a device.
+func (c *cli) keepTunnelOf(
+	ctx context.Context, d *device.Device, o device.TunnelOptions, f *tunnelFlags, others *outlets,
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var reached *tunneld.Reached
 	close := func() {
 		if reached != nil {
@@ -102,7 +129,7 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 	defer close()
 	up := false
 	var failed error
-	err = d.KeepTunnel(ctx, o, func(e device.TunnelEvent) {
+	err := d.KeepTunnel(ctx, o, func(e device.TunnelEvent) {
 		j := tunnelJSON{Event: "down", UDID: d.UDID()}
 		close()
 		up = up || e.Up
@@ -113,6 +140,10 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 				return
 			}
 			j = describeTunnel(d, e.Tunnel)
+			j.TokenFile = others.tokenFile
+			if others.proxy != nil {
+				j.Proxy = others.proxy.Addr().String()
+			}
 			if e.Tunnel.Interface == "" {
 				var err error
 				reached, err = tunneld.Reach(ctx, sharedTunnel(d.UDID(), e.Tunnel), c.logger())
@@ -181,6 +212,9 @@ func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 	fmt.Fprintf(&b, "port      %d\n", j.Port)
 	if j.Interface != "" {
 		fmt.Fprintf(&b, "interface %s\n", j.Interface)
+	}
+	if j.Proxy != "" {
+		fmt.Fprintf(&b, "proxy     %s\n", strings.TrimSpace(j.Proxy+" "+c.cell(j.TokenFile)))
 	}
 	fmt.Fprintf(&b, "use       %s\n", j.RSD)
 	_, _ = fmt.Fprint(c.stdout, b.String())

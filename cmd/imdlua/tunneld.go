@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/url"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,8 @@ import (
 
 type tunneldFlags struct {
 	listen, goios string
+	proxy         string
+	muxers        []string
 	noNetwork     bool
 	upstream      []string
 }
@@ -33,9 +37,18 @@ on into the tunnels.
 
 The API has no passwords, so only this computer can connect. To listen on another
 address, set IMD_TUNNELD_TOKEN: every request must then carry that token, which
-imdlua --tunnel sends and other programs do not.`,
+imdlua --tunnel sends and other programs do not.
+
+With --proxy every port of the devices can be reached, by SOCKS5 and HTTP CONNECT.
+The host name is the UDID of the device, or UDID` + tunneld.HostSuffix + `, and the password is
+IMD_TUNNELD_TOKEN, or the content of the file that is printed.
+
+With --muxer the devices are at a usbmuxd of its own for iproxy, the programs of
+libimobiledevice and others, also those that only the network or a tunnel reaches.`,
 		Example: `  imdlua tunneld
   imdlua tunneld --listen 127.0.0.1:49151 --go-ios 127.0.0.1:60105
+  imdlua tunneld --proxy 127.0.0.1:1080 --muxer unix:/tmp/all
+  USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/all iproxy 8100:8100
   imdlua --tunnel '' -e 'print(device().name)'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,6 +59,9 @@ imdlua --tunnel sends and other programs do not.`,
 		"`address` of pymobiledevice3's API; empty for none")
 	cmd.Flags().StringVar(&f.goios, "go-ios", tunneld.GoIOSAddress,
 		"`address` of the API of go-ios; empty for none")
+	registerProxy(cmd.Flags(), &f.proxy)
+	cmd.Flags().StringArrayVar(&f.muxers, "muxer", nil,
+		"`address` of a usbmuxd with all devices: unix:PATH or HOST:PORT, repeatable")
 	cmd.Flags().BoolVar(&f.noNetwork, "no-network", false,
 		"only devices of a usbmuxd: do not look for others on the network")
 	cmd.Flags().StringArrayVar(&f.upstream, "upstream", nil,
@@ -55,10 +71,12 @@ imdlua --tunnel sends and other programs do not.`,
 
 // check checks the flags before anything listens.
 func (f *tunneldFlags) check() error {
-	if f.listen == "" && f.goios == "" {
+	if f.listen == "" && f.goios == "" && f.proxy == "" && len(f.muxers) == 0 {
 		return usageError("tunneld needs an address: --listen, --go-ios or both")
 	}
-	for name, address := range map[string]string{"--listen": f.listen, "--go-ios": f.goios} {
+	for name, address := range map[string]string{
+		"--listen": f.listen, "--go-ios": f.goios, "--proxy": f.proxy,
+	} {
 		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
 			return usageError("%s takes HOST:PORT, not %q", name, address)
 		}
@@ -75,7 +93,7 @@ func (f *tunneldFlags) check() error {
 func (f *tunneldFlags) checkUpstreams(listeners ...net.Listener) error {
 	for _, u := range f.upstream {
 		for _, l := range listeners {
-			if l != nil && tunneld.IsItself(u, l.Addr()) {
+			if tunneld.IsItself(u, l.Addr()) {
 				return usageError("--upstream %s is this tunneld itself", u).
 					WithHint("name another one, or leave it out")
 			}
@@ -96,25 +114,11 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	if err != nil {
 		return err
 	}
-	python, err := c.listenTunneld(ctx, f.listen)
+	l, err := c.openTunneld(ctx, f)
 	if err != nil {
 		return err
 	}
-	goios, err := c.listenTunneld(ctx, f.goios)
-	if err != nil {
-		if python != nil {
-			python.Close()
-		}
-		return err
-	}
-	if err := f.checkUpstreams(python, goios); err != nil {
-		for _, l := range []net.Listener{python, goios} {
-			if l != nil {
-				l.Close()
-			}
-		}
-		return err
-	}
+	defer l.close()
 	server := &tunneld.Server{Token: c.tunneldToken(), Upstreams: f.upstream, Logger: c.logger()}
 	keeper := finder.Keep(device.KeeperOptions{
 		Match: c.flags.selector(), Network: !f.noNetwork,
@@ -128,16 +132,76 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	if c.direct() == nil {
 		c.noticeMuxers(ctx) // not an error: tunnels over the network need no muxer
 	}
-	for _, l := range []net.Listener{python, goios} {
-		if l != nil {
-			fmt.Fprintf(c.stdout, "ready %s\n", l.Addr())
-		}
+	var sharing *device.Sharing
+	if len(f.muxers) > 0 {
+		bound, cancel := context.WithTimeout(ctx, muxerTime)
+		sharing = finder.Share(bound,
+			device.ShareOptions{Match: c.flags.selector(), Network: !f.noNetwork})
+		cancel()
+		defer sharing.Close()
 	}
-	err = server.Serve(ctx, python, goios)
+	l.tell(c.stdout)
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	l.others.serve(serving, end, c, c.dialKept(finder, keeper, !f.noNetwork), sharing)
+	if l.python != nil || l.goios != nil {
+		err = server.Serve(serving, l.python, l.goios)
+	} else {
+		<-serving.Done()
+	}
+	end()
+	err = errors.Join(err, l.others.wait())
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// tunneldListeners are where tunneld listens. python and goios may be nil.
+type tunneldListeners struct {
+	python, goios net.Listener
+	others        *outlets
+}
+
+func (l *tunneldListeners) apis() []net.Listener {
+	return slices.DeleteFunc([]net.Listener{l.python, l.goios},
+		func(l net.Listener) bool { return l == nil })
+}
+
+func (l *tunneldListeners) close() {
+	link.CloseAll(l.apis())
+	if l.others != nil {
+		l.others.close()
+	}
+}
+
+// tell prints the addresses, one a line.
+func (l *tunneldListeners) tell(w io.Writer) {
+	for _, a := range l.apis() {
+		fmt.Fprintf(w, "ready %s\n", a.Addr())
+	}
+	l.others.tell(w)
+}
+
+// openTunneld listens at all addresses, or at none if it returns an error.
+func (c *cli) openTunneld(ctx context.Context, f *tunneldFlags) (*tunneldListeners, error) {
+	l := &tunneldListeners{}
+	var err error
+	l.python, err = c.listenTunneld(ctx, f.listen)
+	if err == nil {
+		l.goios, err = c.listenTunneld(ctx, f.goios)
+	}
+	if err == nil {
+		err = f.checkUpstreams(l.apis()...)
+	}
+	if err == nil {
+		l.others, err = c.openOutlets(ctx, f.proxy, f.muxers)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // listenTunneld listens at an address. If another tunneld listens there, the error names it.
@@ -196,6 +260,7 @@ func (m manager) Start(ctx context.Context, udid, _, _ string) (tunneld.Tunnel, 
 	return sharedTunnel(k.UDID, k.Tunnel), nil
 }
 
-func (m manager) Cancel(udid string) bool { return m.keeper.Cancel(udid) }
-func (m manager) Clear()                  { m.keeper.Clear() }
-func (m manager) Ready() bool             { return m.keeper.Ready() }
+func (m manager) Cancel(udid string) bool  { return m.keeper.Cancel(udid) }
+func (m manager) Restart(udid string) bool { return m.keeper.Restart(udid) }
+func (m manager) Clear()                   { m.keeper.Clear() }
+func (m manager) Ready() bool              { return m.keeper.Ready() }

@@ -95,6 +95,9 @@ func (k *Keeper) look() {
 		if err != nil && k.life.Err() == nil {
 			k.finder.log.Debug("looking for devices failed", "layer", "device", "err", err)
 		}
+		if err == nil {
+			k.forget(infos)
+		}
 		for _, i := range infos {
 			k.begin(i, !slices.ContainsFunc(i.Routes, func(r Route) bool { return r.mux != nil }),
 				false)
@@ -107,6 +110,18 @@ func (k *Keeper) look() {
 		}
 		if link.Sleep(k.life, lookAgain) != nil {
 			return
+		}
+	}
+}
+
+// forget ends the effect of Cancel for the devices that a search has not found. They are
+// not connected, and a device that leaves the network does not report it.
+func (k *Keeper) forget(found []Info) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for udid := range k.cancelled {
+		if !slices.ContainsFunc(found, func(i Info) bool { return i.UDID == udid }) {
+			delete(k.cancelled, udid)
 		}
 	}
 }
@@ -156,6 +171,8 @@ func (k *Keeper) keep(ctx context.Context, one *kept) {
 		one.tunnel, one.err = nil, e.Err
 		if e.Up {
 			one.tunnel = e.Tunnel
+		} else if e.Tunnel != nil {
+			one.err = nil // the tunnel has ended and is made again, for which Start waits
 		}
 		close(one.changed)
 		one.changed = make(chan struct{})
@@ -281,6 +298,21 @@ func (k *Keeper) find(udid string) *kept {
 // Cancel closes the tunnel to a device, stops keeping it, and reports whether it was
 // kept. It is kept again after Start, or when the device is connected again.
 func (k *Keeper) Cancel(udid string) bool { return k.drop(udid, true) }
+
+// Restart closes the tunnel to a device and reports whether there was one. The tunnel is
+// made again if the device is still connected.
+func (k *Keeper) Restart(udid string) bool {
+	one := k.find(udid)
+	if one == nil {
+		return false
+	}
+	k.mu.Lock()
+	had := one.tunnel != nil
+	one.tunnel = nil // Tunnels and Start must not return it any more
+	k.mu.Unlock()
+	one.device.CloseTunnel()
+	return had
+}
 
 // drop stops keeping a tunnel. If remember is true, the device is not kept again while
 // it stays connected.

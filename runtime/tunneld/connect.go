@@ -19,16 +19,16 @@ import (
 // A Client that knows the server's token may be on another machine. It asks the server,
 // at either API, to connect it as if it had dialled the address that the API lists:
 //
-//	C  GET /connect?address=127.77.3.9&port=49152 HTTP/1.1
+//	C  GET /imdlua/connect?address=127.77.3.9&port=49152 HTTP/1.1
 //	   Connection: Upgrade, Upgrade: tcp, Authorization: Bearer TOKEN
 //	S  101 Switching Protocols
 //	   and the device's bytes from here on
 const (
-	connectPath = "/connect"
-	connectTo   = "tcp" // the Upgrade header
+	connectPath = "/imdlua/connect" // pymobiledevice3's API has bridgePath
+	connectTo   = "tcp"             // the Upgrade header
 )
 
-// connect is GET /connect.
+// connect is GET /imdlua/connect.
 func (r *run) connect(w http.ResponseWriter, q *http.Request) {
 	address, err := netip.ParseAddr(q.URL.Query().Get("address"))
 	port, err2 := strconv.ParseUint(q.URL.Query().Get("port"), 10, 16)

@@ -300,10 +300,10 @@ func (r *run) hide(which func(*exposure) bool) (shown func()) {
 	return func() { add(-1) }
 }
 
-// drop closes the tunnels to a device. It hides them first.
-func (r *run) drop(udid string) bool {
+// drop closes the tunnels to a device by a method of the Manager. It hides them first.
+func (r *run) drop(udid string, by func(udid string) bool) bool {
 	shown := r.hide(func(e *exposure) bool { return SameUDID(e.UDID, udid) })
-	ok := r.Manager.Cancel(r.known(udid))
+	ok := by(r.known(udid))
 	r.update()
 	shown()
 	return ok

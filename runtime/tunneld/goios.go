@@ -47,7 +47,8 @@ func agentJSON(w http.ResponseWriter, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// agentTunnel is GET and DELETE /tunnel/UDID.
+// agentTunnel is GET and DELETE /tunnel/UDID. After DELETE the tunnel is made again while
+// the device is connected, as go-ios' agent does in its next scan.
 func (r *run) agentTunnel(w http.ResponseWriter, q *http.Request, udid string) {
 	if q.Method != http.MethodGet && q.Method != http.MethodDelete {
 		refuseMethod(w, "DELETE, GET")
@@ -58,7 +59,7 @@ func (r *run) agentTunnel(w http.ResponseWriter, q *http.Request, udid string) {
 		return
 	}
 	if q.Method == http.MethodDelete {
-		if !r.drop(udid) {
+		if !r.drop(udid, r.Manager.Restart) {
 			http.Error(w, "tunnel not found", http.StatusNotFound)
 			return
 		}

@@ -202,8 +202,8 @@ func TestHostileRequests(t *testing.T) {
 		"path with dots": {"GET /x/../shutdown HTTP/1.1\r\nHost: HERE", 404},
 		"escaped path":   {"GET /x%2f..%2fshutdown HTTP/1.1\r\nHost: HERE", 404},
 		"two slashes":    {"GET //shutdown HTTP/1.1\r\nHost: HERE", 404},
-		"connect, no token": {"GET /connect?address=127.0.0.1&port=22 HTTP/1.1\r\nHost: HERE\r\n" +
-			"Upgrade: tcp\r\nConnection: Upgrade", 404},
+		"connect, no token": {"GET /imdlua/connect?address=127.0.0.1&port=22 HTTP/1.1\r\n" +
+			"Host: HERE\r\nUpgrade: tcp\r\nConnection: Upgrade", 404},
 		"CONNECT":             {"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22", 403},
 		"HTTP/2":              {"PRI * HTTP/2.0\r\n\r\nSM", 403},
 		"length and chunks":   {"POST /upstream HTTP/1.1\r\nHost: HERE\r\nContent-Length: -1", 400},

@@ -143,6 +143,8 @@ type gadget struct {
 	phone  *phone.Phone
 	image  atomic.Bool // whether a developer image is mounted
 	more   []rsd.Service
+	extra  []uint16    // ports with an echo service that are not listed
+	brief  uint16      // a port that says "bye" and closes
 	broken atomic.Bool // whether nothing answers
 	dials  atomic.Int32
 	ctx    context.Context
@@ -180,11 +182,16 @@ func (g *gadget) dial(_ context.Context, port uint16) (net.Conn, error) {
 	if g.ctx.Err() != nil || g.broken.Load() {
 		return nil, errors.New("no route")
 	}
-	if port != rsdPort &&
+	if port != rsdPort && port != g.brief && !slices.Contains(g.extra, port) &&
 		!slices.ContainsFunc(g.services(), func(s rsd.Service) bool { return s.Port == port }) {
-		return nil, errors.New("refused")
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	a, b := linktest.Prompt()
+	if port == g.brief {
+		io.WriteString(b, "bye")
+		b.Close()
+		return a, nil
+	}
 	g.wg.Go(func() {
 		stop := context.AfterFunc(g.ctx, func() { b.Close() })
 		defer stop()
@@ -253,9 +260,14 @@ func (k *keeper) Start(ctx context.Context, id, address, connection string) (Tun
 	return k.start(ctx, id, address, connection)
 }
 
-func (k *keeper) Cancel(id string) bool {
+func (k *keeper) Cancel(id string) bool { return k.end("cancel", id) }
+
+// Restart does not make the tunnel again, which is a Manager's business.
+func (k *keeper) Restart(id string) bool { return k.end("restart", id) }
+
+func (k *keeper) end(call, id string) bool {
 	k.mu.Lock()
-	k.calls = append(k.calls, "cancel "+id)
+	k.calls = append(k.calls, call+" "+id)
 	n := len(k.list)
 	k.list = slices.DeleteFunc(k.list, func(t Tunnel) bool { return SameUDID(t.UDID, id) })
 	gone, g := n != len(k.list), k.gadgets[id]

@@ -28,6 +28,7 @@ func (r *run) pythonAPI() http.Handler {
 				message{"Hello, I'm alive"})
 		}},
 		"/shutdown": {"GET": r.shutdownPython},
+		bridgePath:  {"GET": r.bridge},
 		"/upstream": {"GET": r.listUpstreams, "POST": r.changeUpstream, "DELETE": r.changeUpstream},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -171,13 +172,15 @@ func (r *run) start(w http.ResponseWriter, q *http.Request) {
 		started{Interface: e.Interface, Port: f.rsdPort, Address: f.address.String()})
 }
 
-// cancelTunnel is GET /cancel. It also succeeds if the device has no tunnel.
+// cancelTunnel is GET /cancel. It also succeeds if the device has no tunnel. As in
+// pymobiledevice3, the tunnel is not made again before the device is connected again or
+// a client asks for it.
 func (r *run) cancelTunnel(w http.ResponseWriter, q *http.Request) {
 	udid, ok := udidOf(w, q)
 	if !ok {
 		return
 	}
-	r.drop(udid)
+	r.drop(udid, r.Manager.Cancel)
 	reply(w, http.StatusOK, operation{
 		Operation: "cancel", UDID: &udid, Data: true, Message: "tunnel " + udid + " Canceled ...",
 	})

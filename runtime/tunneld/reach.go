@@ -62,6 +62,7 @@ func (m single) Start(context.Context, string, string, string) (Tunnel, error) {
 	return Tunnel{}, errors.ErrUnsupported
 }
 
-func (m single) Cancel(string) bool { return false }
-func (m single) Clear()             {}
-func (m single) Ready() bool        { return true }
+func (m single) Cancel(string) bool  { return false }
+func (m single) Restart(string) bool { return false }
+func (m single) Clear()              {}
+func (m single) Ready() bool         { return true }

@@ -43,8 +43,12 @@ type Manager interface {
 	// are preferences, and "" is no preference. The error matches fs.ErrNotExist if
 	// there is no such device.
 	Start(ctx context.Context, udid, address, connection string) (Tunnel, error)
-	// Cancel closes the tunnels to a device and reports whether there were any.
+	// Cancel closes the tunnels to a device and reports whether there were any. No
+	// tunnel is made to the device before it is connected again or Start is called.
 	Cancel(udid string) bool
+	// Restart closes the tunnels to a device and reports whether there were any. A new
+	// tunnel is made if the device is still connected. Restart does not wait for it.
+	Restart(udid string) bool
 	// Clear closes all tunnels.
 	Clear()
 	// Ready reports whether the first scan of devices is complete.
@@ -123,6 +127,7 @@ type run struct {
 	relay  netip.AddrPort // address of go-ios' API; relays listen on the ports after it
 
 	upstream upstreams
+	bridges  chan struct{} // holds a token for each WebSocket
 
 	updating sync.Mutex // held from asking the Manager until its answer has been used
 
@@ -216,7 +221,7 @@ func (s *Server) begin(ctx context.Context, python, goios net.Listener) (*run, e
 func (s *Server) newRun() *run {
 	r := &run{
 		Server: s, log: s.Logger, net: machineNetwork(), wake: make(chan struct{}, 1),
-		done:    make(chan struct{}),
+		done: make(chan struct{}), bridges: make(chan struct{}, maxBridges),
 		exposed: map[tunnelID]*exposure{}, occupied: map[netip.Addr]bool{},
 	}
 	if s.net != nil {
@@ -334,6 +339,9 @@ func (r *run) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout,
 		WriteTimeout: startTimeout + bodyTimeout,
 		BaseContext:  func(net.Listener) context.Context { return r.ctx },
-		ErrorLog:     slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 	}
 }

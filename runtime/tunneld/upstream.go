@@ -114,19 +114,28 @@ func (u *upstreams) returned(q *http.Request) bool {
 	return strings.Contains(strings.Join(q.Header.Values("Via"), ","), u.id)
 }
 
-// merge asks all upstreams at once and adds their tunnels after ours. An upstream that
-// fails or does not answer in time is left out.
-func (u *upstreams) merge(
-	q *http.Request, dial dialFunc, log *slog.Logger, all map[string][]listed,
-) {
-	urls := u.sorted()
-	if len(urls) == 0 {
-		return
+// header returns the header of requests to upstreams on behalf of a client's request.
+func (u *upstreams) header(q *http.Request) http.Header {
+	return http.Header{
+		"Via":      append(slices.Clone(q.Header.Values("Via")), "1.1 "+u.id),
+		hopsHeader: {strconv.Itoa(hopsOf(q) - 1)},
 	}
-	via := append(slices.Clone(q.Header.Values("Via")), "1.1 "+u.id)
+}
+
+// lists asks all upstreams at once for their tunnels. An upstream that fails or does not
+// answer in time has none. No upstream is asked for a request that has gone through
+// too many servers.
+func (u *upstreams) lists(
+	q *http.Request, dial dialFunc, log *slog.Logger,
+) (urls []string, answers [][]Entry) {
+	urls = u.sorted()
+	if len(urls) == 0 || hopsOf(q) == 0 {
+		return nil, nil
+	}
+	header := u.header(q)
 	ctx, cancel := context.WithTimeout(q.Context(), upstreamTimeout)
 	defer cancel()
-	answers := make([][]Entry, len(urls))
+	answers = make([][]Entry, len(urls))
 	var wg sync.WaitGroup
 	for i, s := range urls {
 		select {
@@ -136,8 +145,8 @@ func (u *upstreams) merge(
 		}
 		wg.Go(func() {
 			defer func() { <-u.asking }()
-			list, err := ask(ctx, s, via, dial)
-			if errors.Is(err, ErrItself) && len(via) == 1 {
+			list, err := ask(ctx, s, header, dial)
+			if errors.Is(err, ErrItself) && len(header["Via"]) == 1 {
 				log.Warn("upstream is this server itself; removed", "url", s)
 				u.remove(s)
 			} else if err != nil {
@@ -147,6 +156,27 @@ func (u *upstreams) merge(
 		})
 	}
 	wg.Wait()
+	return urls, answers
+}
+
+// having returns the URL of the first upstream that lists a tunnel to a device, or "".
+func (u *upstreams) having(
+	q *http.Request, dial dialFunc, log *slog.Logger, udid string,
+) string {
+	urls, answers := u.lists(q, dial, log)
+	for i, list := range answers {
+		if slices.ContainsFunc(list, func(e Entry) bool { return SameUDID(e.UDID, udid) }) {
+			return urls[i]
+		}
+	}
+	return ""
+}
+
+// merge adds the tunnels of the upstreams after ours.
+func (u *upstreams) merge(
+	q *http.Request, dial dialFunc, log *slog.Logger, all map[string][]listed,
+) {
+	_, answers := u.lists(q, dial, log)
 	room := maxListed // clients read no longer list, and ours must be complete in it
 	for _, own := range all {
 		room -= len(own)
@@ -164,12 +194,14 @@ func (u *upstreams) merge(
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // ask returns the tunnels of another server.
-func ask(ctx context.Context, base string, via []string, dial dialFunc) ([]Entry, error) {
+func ask(
+	ctx context.Context, base string, header http.Header, dial dialFunc,
+) ([]Entry, error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/", nil)
 	if err != nil {
 		return nil, err
 	}
-	q.Header["Via"] = via
+	q.Header = header.Clone()
 	a, err := fetch(q, dial)
 	switch {
 	case err != nil:

@@ -10,6 +10,7 @@
 //	GET /start-tunnel?udid=U   {"interface": "usbmux-U-USB", "port": 58034, "address": "fd6c:7a1e:52b3::1"}
 //	GET /cancel?udid=U, /clear_tunnels, /hello, /shutdown
 //	GET, POST, DELETE /upstream
+//	GET /connect?udid=U&port=P a WebSocket with one connection into the tunnel (bridge.go)
 //
 // go-ios' agent, at 127.0.0.1:60105:
 //
@@ -34,9 +35,8 @@
 // On Linux the whole of 127/8 is loopback, and each tunnel gets an address such as
 // 127.77.3.9 that listens on the same ports as the device. The device's own list of
 // services is then right for this address too. On other systems the server listens on
-// other ports of 127.0.0.1 and sends a list in which the ports are replaced. If a
-// service opens another port later and tells its client the number, that port is
-// reached through the go-ios relay only.
+// other ports of 127.0.0.1 and sends a list in which the ports are replaced. Ports that
+// are not listed are reached through the go-ios relay, the WebSocket, or a Proxy.
 package tunneld
 
 import (

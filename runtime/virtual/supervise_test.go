@@ -237,6 +237,20 @@ func TestKeeper(t *testing.T) {
 		t.Errorf("the tunnel that Start returned ended: %v", err)
 	}
 	has(first.UDID(), second.UDID())
+	if !k.Restart(first.UDID()) {
+		t.Error("Restart of a tunnel that is there reports false")
+	}
+	if k.Restart("00008120-0000000000000000") {
+		t.Error("Restart of a tunnel that is not there reports true")
+	}
+	again, err := k.Start(ctx, first.UDID())
+	if err != nil {
+		t.Fatalf("Start after Restart: %v", err)
+	}
+	if before := one.Tunnel.Generation; again.Tunnel.Generation <= before {
+		t.Errorf("after Restart the tunnel is number %d, want one after %d",
+			again.Tunnel.Generation, before)
+	}
 	if _, err := k.Start(ctx, old.UDID()); !errors.Is(err, device.ErrNoTunnel) {
 		t.Errorf("Start on iOS 16 = %v, want ErrNoTunnel", err)
 	}
