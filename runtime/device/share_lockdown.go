@@ -2,8 +2,6 @@ package device
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -99,9 +97,7 @@ func (s *Sharing) tunneledLockdown(
 		defer server.Close()
 		defer context.AfterFunc(s.life, func() { server.Close() })()
 		err := b.serve(s.life, server)
-		if err != nil && !errors.Is(err, io.EOF) && s.life.Err() == nil {
-			s.finder.log.Debug("lockdown of a tunnel", "layer", "device", "err", err)
-		}
+		s.finder.log.Debug("lockdown of a tunnel ended", "layer", "device", "err", err)
 	})
 	return client, nil
 }
@@ -113,7 +109,7 @@ type lockdownBridge struct {
 	remote  *link.Exchange
 }
 
-// serve answers the requests of a program until it leaves.
+// serve answers the requests of a program until it leaves, and returns why it ended.
 func (b *lockdownBridge) serve(ctx context.Context, c net.Conn) error {
 	p := &link.PlistConn{Conn: c, Max: maxSharedRequest}
 	for {

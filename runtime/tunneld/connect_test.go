@@ -91,8 +91,9 @@ func TestConnectRefused(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
 				b.plug(udid)
-				r, body := b.exchange(pythonAt, "GET /imdlua/connect?"+tt.query+" HTTP/1.1\r\nHost: "+
-					PythonAddress+"\r\nConnection: Upgrade\r\n"+tt.headers+"\r\n")
+				r, body := b.exchange(pythonAt, "GET /imdlua/connect?"+tt.query+
+					" HTTP/1.1\r\nHost: "+PythonAddress+"\r\nConnection: Upgrade\r\n"+
+					tt.headers+"\r\n")
 				if r.StatusCode != tt.status {
 					t.Errorf("%d %s, want %d", r.StatusCode, body, tt.status)
 				}
@@ -101,8 +102,9 @@ func TestConnectRefused(t *testing.T) {
 	}
 	bubble(t, nil, func(b *bench) { // without a token the server does not offer this
 		b.plug(udid)
-		r, _ := b.exchange(pythonAt, "GET /imdlua/connect?address="+at+"&port=58034 HTTP/1.1\r\nHost: "+
-			PythonAddress+"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		r, _ := b.exchange(pythonAt, "GET /imdlua/connect?address="+at+
+			"&port=58034 HTTP/1.1\r\nHost: "+PythonAddress+
+			"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
 		if r.StatusCode != 404 {
 			t.Errorf("status %d without a token, want 404", r.StatusCode)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
@@ -28,7 +29,9 @@ type Client struct {
 	skip  bool // discard all bytes up to the next end of a record, which is too long
 	err   error
 	bad   link.Skipped
-	once  sync.Once
+
+	once   sync.Once
+	closed atomic.Bool
 }
 
 // Connect opens the service on a device.
@@ -58,6 +61,9 @@ func (c *Client) Next(ctx context.Context) (Entry, error) {
 // its end marker. It is valid until the following call.
 func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 	for {
+		if c.closed.Load() {
+			return nil, errs.New("next", "", net.ErrClosed)
+		}
 		if r := c.cut(); len(r) > 0 {
 			return r, nil
 		} else if r != nil {
@@ -156,6 +162,7 @@ func isTimeout(err error) bool {
 // Close closes the connection and ends a call of Next that waits.
 func (c *Client) Close() error {
 	var err error
+	c.closed.Store(true)
 	c.once.Do(func() { err = c.conn.Close() })
 	return err
 }

@@ -297,6 +297,19 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestClosed checks that records that have arrived are not returned after Close.
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	cl := New(servicetest.Peer(t, []byte("one\n\x00two\n\x00")))
+	if _, err := cl.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cl.Close()
+	if _, err := cl.Next(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Next after Close: %v, want %v", err, net.ErrClosed)
+	}
+}
+
 // TestLongestRecord checks that it does not depend on the pieces in which a record
 // arrives whether it is too long.
 func TestLongestRecord(t *testing.T) {
