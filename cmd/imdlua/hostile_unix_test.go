@@ -69,7 +69,7 @@ func TestHostileTerminal(t *testing.T) {
 		{"devices", []string{"--usbmux", mux, "devices"}, shownName, "", 0, wantPlain},
 		{"devices json", []string{"--usbmux", mux, "devices", "--json"}, `\u202e`, "", 0,
 			wantPlain},
-		{"devices watch", []string{"--usbmux", mux, "devices", "--watch"}, mark, "F", 0,
+		{"devices watch", []string{"--usbmux", mux, "devices", "--watch"}, mark, "owned", 0,
 			wantPlain},
 		{"unreachable tunnel", []string{"--tunneld", list, "--tunnel=", "devices"}, "", "", 4,
 			wantPlain},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -331,17 +332,23 @@ func TestDeadMuxer(t *testing.T) {
 // TestWiFiSwitch switches Wi-Fi connections of a device off and on.
 func TestWiFiSwitch(t *testing.T) {
 	t.Parallel()
-	h, m, at := atWiFi(t, "ios17")
-	dir := recordOf(t, h, m.UDID())
 	ctx := virtualtest.Context(t)
+	h := virtualtest.Host(t, virtual.HostOptions{})
+	m := h.Devices()[0]
+	p := must(m.Show(virtual.NetworkOptions{Wifi: true}))(t)
+	dir := recordOf(t, h, m.UDID())
 	f := virtualtest.Finder(t, h, device.Options{Stores: []pair.Store{dir}})
 	d, err := f.Find(ctx, device.Selector{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	port := p.Ports().Lockdown
 	for _, on := range []bool{true, false, true} {
 		if err := d.SetWiFiConnections(ctx, on); err != nil {
 			t.Fatal(err)
+		}
+		if now := awaitLockdown(ctx, t, p, on); on {
+			port = now
 		}
 		got, err := d.WiFiConnections(ctx)
 		if err != nil {
@@ -357,7 +364,7 @@ func TestWiFiSwitch(t *testing.T) {
 		if (len(list) == 1) != on {
 			t.Errorf("with connections %v, %v is advertised", on, list)
 		}
-		_, err = f.AtAddress(ctx, at)
+		_, err = f.AtAddress(ctx, netip.AddrPortFrom(p.Address(), port).String())
 		if (err == nil) != on {
 			t.Errorf("%v: AtAddress: %v", on, err)
 		}
