@@ -195,6 +195,8 @@ func TestGoIOS(t *testing.T) {
 					})
 				}
 			})
+			// What follows disturbs other commands: the home screen restarts, then the phone.
+			g.setLanguage()
 			actions := make(chan power.Action, 8)
 			g.phone().Power.OnAction(func(a power.Action) { actions <- a })
 			g.logs("ok", "reboot")
@@ -215,7 +217,7 @@ func TestGoIOS(t *testing.T) {
 func TestForeignPage(t *testing.T) {
 	t.Parallel()
 	rows := virtualtest.ForeignRows(t, "../../../docs/foreign.md")
-	tested := []string{"pair", "tunnel start", "reboot"}
+	tested := []string{"pair", "tunnel start", "lang --setlang", "reboot"}
 	for _, c := range goIOSCommands {
 		tested = append(tested, c.names...)
 	}

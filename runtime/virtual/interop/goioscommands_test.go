@@ -38,11 +38,6 @@ var goIOSCommands = []goIOSCommand{
 	},
 	{names: []string{"readpair"}, usbmux: true, run: (*goIOS).readPair},
 	{names: []string{"lang"}, usbmux: true, run: (*goIOS).language},
-	{
-		names: []string{"lang --setlang"}, run: (*goIOS).setLanguage,
-		off: "the phone posts com.apple.springboard.finishedstartup before it answers, and " +
-			"go-ios observes it afterwards",
-	},
 	{names: []string{"timeformat get", "devmode get"}, usbmux: true, run: (*goIOS).settings},
 	{names: []string{"apps", "apps --list --all"}, usbmux: true, run: (*goIOS).apps},
 	{
