@@ -60,8 +60,8 @@ var notReached = map[string]map[string]string{
 	"runtime/service/notificationproxy":  {"ConnectInsecure": served},
 	"runtime/service/ostracerelay":       {"Stream.Next": forTests},
 	"runtime/tunnel/psk":                 {"Config.String": printed, "Config.Format": printed},
-	"runtime/tunneld": {"List": forTests, "Start": forTests},
-	"runtime/usbmux":  {"appendConnect": forTests},
+	"runtime/tunneld":                    {"List": forTests, "Start": forTests},
+	"runtime/usbmux":                     {"appendConnect": forTests},
 }
 
 // TestUnreachable finds functions that the program does not reach: they are bound to
