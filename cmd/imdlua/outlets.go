@@ -47,11 +47,6 @@ type outlets struct {
 // openOutlets listens at the address of a proxy, unless it is "", and at those of muxers.
 func (c *cli) openOutlets(ctx context.Context, proxy string, muxers []string) (*outlets, error) {
 	o := &outlets{addresses: muxers, failed: make(chan error, 1+len(muxers))}
-	for _, a := range muxers {
-		if err := c.checkMuxer(a); err != nil {
-			return nil, err
-		}
-	}
 	var err error
 	if proxy != "" {
 		o.token, o.tokenFile, err = c.proxyToken()

@@ -107,6 +107,11 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	for _, a := range f.muxers {
+		if err := c.checkMuxer(a); err != nil {
+			return err
+		}
+	}
 	c.guardMemory()
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
