@@ -64,6 +64,7 @@ func BenchmarkBareTLS(b *testing.B) {
 	server := &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		MaxVersion:   tls.VersionTLS12,
+		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384},
 	}
 	go func() {
 		c, err := l.Accept()
