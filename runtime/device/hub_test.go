@@ -95,8 +95,8 @@ func TestHubKeysByMuxerAndNumber(t *testing.T) {
 	})
 }
 
-// TestWatcherMemory lets a muxer invent devices that go again while nobody reads the
-// Watcher. Nothing of them may be kept.
+// TestWatcherMemory uses a muxer that attaches and detaches made-up devices while no
+// goroutine reads from the Watcher. The Watcher must not keep them.
 func TestWatcherMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := deadMuxer(t)

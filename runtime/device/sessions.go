@@ -29,7 +29,7 @@ type sessions struct {
 	shared chan *slot
 	spare  chan *slot // has the slots without a session
 
-	// pairing has a token while nobody pairs or unpairs.
+	// pairing has a token unless a call pairs or unpairs.
 	pairing chan struct{}
 	closing sync.Mutex // held by Close
 

@@ -106,7 +106,7 @@ const (
 func (d *Device) WiFiConnections(ctx context.Context) (bool, error) {
 	v, err := d.Get(ctx, wirelessDomain, wirelessEnabled)
 	if errors.Is(err, lockdown.ErrMissingValue) {
-		return false, nil // nobody has switched it on
+		return false, nil // it has never been switched on
 	}
 	on, _ := v.(bool)
 	return on, err

@@ -44,8 +44,8 @@ func (c *Caller) Close() error { return c.exchange.Close() }
 // the call in its error. A refusal by the device is an error.
 func (c *Caller) Call(
 	ctx context.Context, op, subject string, req plist.Dict,
-) (answer plist.Dict, err error) {
-	answer, err = c.exchange.Ask(ctx, req)
+) (plist.Dict, error) {
+	answer, err := c.exchange.Ask(ctx, req)
 	if err != nil {
 		return nil, c.exchanges.Errors.New(op, subject, err)
 	}

@@ -285,7 +285,7 @@ func TestProxyHTTPRefuses(t *testing.T) {
 	}
 }
 
-// TestProxyNeeds checks that a proxy without a token serves nobody.
+// TestProxyNeeds checks that Serve fails without a token or without Dial.
 func TestProxyNeeds(t *testing.T) {
 	t.Parallel()
 	for _, p := range []*Proxy{
@@ -311,7 +311,7 @@ func FuzzProxy(f *testing.F) {
 	f.Add([]byte("CONNECT x:1 HTTP/1.1\r\nProxy-Authorization: Basic dTpw\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := &proxyRun{
-			Proxy: &Proxy{Token: "a token that nobody guesses", Dial: func(
+			Proxy: &Proxy{Token: "a token that is not guessed", Dial: func(
 				context.Context, string, uint16,
 			) (net.Conn, error) {
 				t.Error("a device is asked for")
