@@ -166,8 +166,8 @@ func (d *Device) Do(c *api.Call, t Timeout, f func(ctx context.Context) error) e
 	return named(d.UDID(), err)
 }
 
-// warnPassed logs a warning if the result of a call lacks entries of lists because
-// they were malformed.
+// warnPassed warns if the result of a call lacks entries of lists because they were
+// malformed.
 func (d *Device) warnPassed(c *api.Call, passed *link.Passed) {
 	if passed == nil {
 		return // the call did not begin
@@ -176,8 +176,8 @@ func (d *Device) warnPassed(c *api.Call, passed *link.Passed) {
 	if n == 0 {
 		return
 	}
-	c.Host().Options().Logger.Warn("malformed entries were left out", "layer", "device",
-		"udid", d.UDID(), "count", n, "first", link.Clip(first.Error()))
+	c.Host().Warn(fmt.Sprintf("malformed entries of a list of %s that were left out: %d; the first: %s",
+		d.UDID(), n, link.Clip(first.Error())))
 }
 
 // Open calls api.Open for an object of d, with the deadline of t. An error gets the

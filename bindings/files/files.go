@@ -107,7 +107,7 @@ func (l *found) add(e afc.Entry) {
 	l.files = append(l.files, record(e.Path, e.Info))
 }
 
-// list returns the files in the form that scripts get, and logs a warning if entries
+// list returns the files in the form that scripts get, and warns if entries
 // were skipped.
 func (l *found) list(c *api.Call) api.Partial[*Info] {
 	out := api.Partial[*Info]{Items: l.files}

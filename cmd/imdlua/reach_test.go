@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 // TestNoPair uses a device that would show a dialog.
@@ -78,6 +81,53 @@ func TestDeadNamedMuxer(t *testing.T) {
 	_, stderr := newProgram(t, "--usbmux", dead, "-e", "device()").check(t, 4)
 	if strings.Contains(stderr, "does not answer") {
 		t.Errorf("it wrote %q, want the error alone", stderr)
+	}
+}
+
+// TestWarnings checks that warnings of the layers below scripts reach the user, once each.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	address, udids := serve(t)
+	newProgram(t, "--usbmux", address, "pair").check(t, 0)
+	mux, err := usbmux.New(usbmux.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := mux.ReadPairRecord(t.Context(), udids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := pair.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.DeviceCertificate = nil
+	b, err = record.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mux.SavePairRecord(t.Context(), udids[0], 0, b); err != nil {
+		t.Fatal(err)
+	}
+	const authentic = "has no DeviceCertificate: the device is not authenticated"
+	const files = "the first is \"/PhotoData/UBF\" (access_denied)"
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"info", "-k", "PasswordProtected"}, []string{authentic}},
+		{[]string{"-e", "local d = device() d:battery() d.files:walk('/PhotoData')"},
+			[]string{authentic, files}},
+		{[]string{"--errors=json", "-e", "local d = device() d.files:walk('/PhotoData')"},
+			[]string{authentic, `{"warning":"Files:walk: 1 left out`}},
+	} {
+		_, stderr := newProgram(t, append([]string{"--usbmux", address}, test.args...)...).
+			check(t, 0)
+		for _, want := range test.want {
+			if n := strings.Count(stderr, want); n != 1 {
+				t.Errorf("%q wrote %q to standard error, want %q once", test.args, stderr, want)
+			}
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ type world struct {
 	finder *device.Finder
 	host   *virtual.Host
 	told   map[string]bool // devices for which trustDialog has written its notice
-	dead   map[string]bool // muxers for which deadMuxer has written its notice
+	warned map[string]bool // warnings of the Finder that have been written
 	choice choice
 }
 
@@ -46,7 +46,8 @@ func (c *cli) finder() (*device.Finder, error) {
 		return w.finder, nil
 	}
 	o := device.Options{
-		OnTrustDialog: c.trustDialog, PIN: c.askPIN, NoPair: c.flags.noPair, Logger: c.logger(),
+		OnTrustDialog: c.trustDialog, PIN: c.askPIN, NoPair: c.flags.noPair,
+		OnWarning: c.warnOnce, Logger: c.logger(),
 	}
 	o.HostName, _ = c.hostName()
 	o.Direct = c.direct()
@@ -188,18 +189,30 @@ func (c *cli) namedMuxer() bool {
 
 // deadMuxer tells the user, once, that a muxer does not answer.
 func (c *cli) deadMuxer(address string, err error) {
+	c.warnOnce(fmt.Sprintf("the muxer at %s does not answer", address), err)
+}
+
+// warnOnce writes a warning of the Finder unless it has been written. The texts that are
+// remembered are bounded.
+func (c *cli) warnOnce(text string, err error) {
 	w := &c.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dead[address] {
+	if w.warned[text] || len(w.warned) >= maxWarnings {
 		return
 	}
-	if w.dead == nil {
-		w.dead = map[string]bool{}
+	if w.warned == nil {
+		w.warned = map[string]bool{}
 	}
-	w.dead[address] = true
-	c.notice("the muxer at %s does not answer: %v", address, err)
+	w.warned[text] = true
+	if err != nil {
+		text = fmt.Sprintf("%s: %v", text, err)
+	}
+	c.notice("%s", text)
 }
+
+// maxWarnings bounds the warnings of a run.
+const maxWarnings = 1000
 
 // stores returns the folders of pair records, for records that a muxer does not return.
 func (c *cli) stores() []pair.Store {

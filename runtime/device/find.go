@@ -63,6 +63,10 @@ type Options struct {
 	// without it. If no muxer answers and no device is found, List returns the errors
 	// instead.
 	OnMuxerError func(address string, err error)
+	// OnWarning is called with what the user has to know although the work goes on: what is
+	// missing or not as it should be. It may be called several times with the same text,
+	// and from any goroutine. err is nil if the text says all.
+	OnWarning func(text string, err error)
 	// PIN asks the user for the digits that a device without a dialog shows, such as an
 	// Apple TV. If it is nil, such devices cannot be paired.
 	PIN    func(context.Context) (string, error)
@@ -323,6 +327,14 @@ func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
 		}
 	}
 	return matching(infos, s), nil
+}
+
+// warn logs a warning and passes it to Options.OnWarning.
+func (f *Finder) warn(text string, err error) {
+	f.log.Warn(text, "layer", "device", "err", err)
+	if f.opts.OnWarning != nil {
+		f.opts.OnWarning(text, err)
+	}
 }
 
 // matching returns the devices that match, sorted by UDID.

@@ -48,7 +48,7 @@ func (f *Finder) host(ctx context.Context) (xpc.UUID, error) {
 		case ctx.Err() != nil:
 			return xpc.UUID{}, context.Cause(ctx)
 		default:
-			f.log.Warn("this computer has no lasting identity", "layer", "device", "err", err)
+			f.warn("this computer has no lasting identity", err)
 		}
 	}
 	f.hostID = id

@@ -209,16 +209,18 @@ func (f *Finder) askLists(ctx context.Context, list []Direct) ([]Info, error) {
 	wg.Wait()
 	var found []Info
 	for n, i := range infos {
-		if errs[n] != nil {
-			f.log.Warn("list of services cannot be read", "layer", "device", "address",
-				list[n].Address, "err", errs[n])
-			continue
+		if errs[n] == nil {
+			found = merge(found, []Info{i})
 		}
-		found = merge(found, []Info{i})
 	}
 	if len(found) == 0 && len(list) > 0 {
 		return nil, &Error{
 			Op: "read the list of services at " + list[0].Address, Err: errors.Join(errs...),
+		}
+	}
+	for n, err := range errs {
+		if err != nil {
+			f.warn("the list of services at "+list[n].Address+" cannot be read", err)
 		}
 	}
 	return found, nil

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,8 +35,7 @@ func (f *Finder) network(
 	}
 	s.running.Wait()
 	if s.left > 0 {
-		f.log.Warn("not everything that is advertised could be asked", "layer", "device", "left",
-			s.left)
+		f.warn(fmt.Sprintf("%d addresses that are advertised were not asked", s.left), nil)
 	}
 	return s.infos
 }

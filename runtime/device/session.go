@@ -203,8 +203,9 @@ func (d *Device) handshake(
 		return nil, err
 	}
 	if key == nil {
-		d.log.Warn("the pair record has no DeviceCertificate: the device is not authenticated",
-			"layer", "device")
+		d.finder.warn(fmt.Sprintf(
+			"the pair record of %s has no DeviceCertificate: the device is not authenticated",
+			d.UDID()), nil)
 	}
 	client := lockdown.New(c,
 		lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})

@@ -185,7 +185,7 @@ func (s *Sharing) add(i Info, muxed bool) {
 		return
 	}
 	if len(s.shared) >= maxShared {
-		s.finder.log.Warn("too many devices to share", "layer", "device", "udid", i.UDID)
+		s.finder.warn(fmt.Sprintf("more than %d devices: %s is not shared", maxShared, i.UDID), nil)
 		return
 	}
 	one := &shared{info: i, muxed: muxed}

@@ -240,6 +240,18 @@ func (h *Host) sourceLine(at string) string {
 	return strings.TrimRight(lines[line-1], " \t\r")
 }
 
+// Warn prints what the user has to know although the script goes on. With
+// Options.ErrorsJSON it prints an object with the member warning. It does not wait for
+// the stream.
+func (h *Host) Warn(text string) {
+	line := h.paint("33", "warning: ") + h.text(text)
+	if h.o.ErrorsJSON {
+		b, _ := json.Marshal(map[string]string{"warning": text}) // no error: it is a string
+		line = h.safe(string(b))
+	}
+	io.WriteString(h.stderr.Styled(), line+"\n")
+}
+
 // warn prints an error that does not end the run. It does not wait for the stream.
 func (h *Host) warn(what string, err error) {
 	var b strings.Builder

@@ -1,10 +1,8 @@
 package virtual_test
 
 import (
-	"bytes"
 	"errors"
-	"log/slog"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/device"
@@ -69,12 +67,10 @@ func TestImpostor(t *testing.T) {
 		if err := mux.SavePairRecord(ctx, udid, 0, b); err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
-		f := virtualtest.Finder(
-			t,
-			h,
-			device.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))},
-		)
+		var warnings []string
+		f := virtualtest.Finder(t, h, device.Options{OnWarning: func(text string, _ error) {
+			warnings = append(warnings, text)
+		}})
 		d, err := f.Find(ctx, device.Selector{})
 		if err != nil {
 			t.Fatal(err)
@@ -83,9 +79,13 @@ func TestImpostor(t *testing.T) {
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: Get() = %v, want %v", name, err, test.want)
 		}
-		warned := strings.Contains(log.String(), "DeviceCertificate")
-		if want := test.certificate == nil; warned != want {
-			t.Errorf("%s: warned of the missing certificate: %v, want %v", name, warned, want)
+		var want []string
+		if test.certificate == nil {
+			want = []string{"the pair record of " + udid + " has no DeviceCertificate: " +
+				"the device is not authenticated"}
+		}
+		if !slices.Equal(warnings, want) {
+			t.Errorf("%s: warnings = %q, want %q", name, warnings, want)
 		}
 		if test.want == nil {
 			continue

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"reflect"
 
 	lua "github.com/yuin/gopher-lua"
@@ -71,12 +72,12 @@ func (c *Call) Skipped(path string, err error) *Skipped {
 	return &Skipped{Path: path, Code: c.ix.host.ToError(err).Code, Message: err.Error()}
 }
 
-// WarnSkipped logs that files were left out, if there are any.
+// WarnSkipped warns that files were left out, if there are any.
 func (c *Call) WarnSkipped(skipped []*Skipped) {
 	if len(skipped) == 0 {
 		return
 	}
 	first := skipped[0]
-	c.ix.host.Options().Logger.Warn("files were left out", "call", c.decl.FullName(),
-		"count", len(skipped), "first", first.Path, "code", first.Code)
+	c.ix.host.Warn(fmt.Sprintf("%s: %d left out, see skipped in the result; the first is %q (%s)",
+		c.decl.FullName(), len(skipped), first.Path, first.Code))
 }
