@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -176,6 +177,30 @@ func TestMemoryKinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGarbageOfOthersMemory takes memory in large pieces while as much garbage of others
+// goes, so that the heap does not grow. In the bubble no time passes for the regular look
+// at the heap.
+func TestGarbageOfOthersMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		others := make([]byte, 1<<30)
+		drop := hosttest.Setup(func(h *host.Host) {
+			h.SetGlobal("drop", h.L().NewFunction(func(*lua.LState) int {
+				clear(others[:1])
+				others = nil
+				runtime.GC()
+				return 0
+			}))
+		})
+		res := run(t, `local all = { ("x"):rep(9e6) } -- measures, and sets the next size of the heap
+			drop()
+			for i = 1, 100 do all[#all + 1] = ("x"):rep(2e6) .. i end`, drop,
+			hosttest.Options(func(o *host.Options) { o.MaxMemory = 64 << 20 }))
+		if e := res.Error(t); e.Code != "memory" {
+			t.Errorf("error = %v, want code memory", e)
+		}
+	})
 }
 
 // TestSessionGoesOnAfterMemory exceeds the memory limit in an input. The next input

@@ -30,6 +30,10 @@ type memory struct {
 	// no script can reach yet. The lock holder owns making and limit.
 	making uint64
 	limit  uint64 // MaxMemory, or more if an interactive run already holds more
+	// reserved is what Reserve has granted since the last measurement. The lock holder
+	// owns it. The heap does not show all of it, because it may lose garbage of other
+	// hosts at the same time.
+	reserved uint64
 }
 
 // watchMemory starts a goroutine that makes a measurement due when the heap grows.
@@ -92,11 +96,10 @@ func Reserve(L *lua.LState, n int) {
 	if n < 1<<20 {
 		return
 	}
-	// A large amount is always measured. The heap may have contained garbage of
-	// other hosts when the trigger was set, and have lost it since.
 	k := hookOf(L)
 	m := &k.host.memory
-	if uint64(n) >= m.limit/8 || heapBytes()+uint64(n) > m.trigger.Load() {
+	m.reserved += uint64(n)
+	if m.reserved >= m.limit/8 || heapBytes()+uint64(n) > m.trigger.Load() {
 		k.host.measure(k, uint64(n))
 	}
 }
@@ -120,6 +123,7 @@ func (h *Host) measure(k *hook, n uint64) {
 	// cleared afterwards.
 	m.trigger.Store(heapBytes() + max(m.limit-min(m.limit, live+n), m.limit/8))
 	m.due.Store(false)
+	m.reserved = 0
 	if live+n <= m.limit {
 		return
 	}
