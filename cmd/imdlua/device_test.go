@@ -209,6 +209,27 @@ func TestWatchTellsAtOnce(t *testing.T) {
 	}
 }
 
+// TestEventJSON checks that a device that goes does not tell again why it did not answer.
+func TestEventJSON(t *testing.T) {
+	t.Parallel()
+	silent := device.Info{UDID: "x", Err: errors.New("no answer")}
+	for kind, want := range map[device.EventKind]string{
+		device.Attached: "no answer", device.Described: "no answer", device.Detached: "",
+	} {
+		b, err := eventJSON(device.Event{Kind: kind, Info: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got deviceJSON
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Error != want {
+			t.Errorf("the error of %s is %q, want %q", kind, got.Error, want)
+		}
+	}
+}
+
 // TestEventLine checks how devices --watch shows what happens to a device with several routes, and
 // to one that does not answer.
 func TestEventLine(t *testing.T) {

@@ -186,6 +186,9 @@ func eventJSON(e device.Event) ([]byte, error) {
 	if len(d.Routes) == 0 {
 		d.Transport = route.Kind
 	}
+	if e.Kind == device.Detached {
+		d.Error = "" // it tells why the device could not be described
+	}
 	return json.Marshal(d)
 }
 
