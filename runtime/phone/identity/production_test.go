@@ -53,8 +53,9 @@ func TestLongVersion(t *testing.T) {
 		"21F90":    "21.6.90.0.0,0",
 		"":         "", "F90": "", "21": "", "21F": "", "21Fx9": "",
 	} {
-		if got := identity.LongVersion(build); got != want {
-			t.Errorf("longVersion(%q) = %q, want %q", build, got, want)
+		id := identity.Identity{Profile: &identity.Profile{Build: build}}
+		if got := id.LongVersion(); got != want {
+			t.Errorf("LongVersion of %q = %q, want %q", build, got, want)
 		}
 	}
 }

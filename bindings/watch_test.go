@@ -1,4 +1,4 @@
-package device_test
+package bindings_test
 
 import (
 	"testing"

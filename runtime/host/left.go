@@ -26,14 +26,8 @@ func (h *Host) Left() string {
 			continue
 		}
 		if t.depth != 0 || t.deadlines != 0 || t.noSwitch != 0 {
-			fmt.Fprintf(
-				&b,
-				"%s: depth %d, deadlines %d, noSwitch %d\n",
-				t.name,
-				t.depth,
-				t.deadlines,
-				t.noSwitch,
-			)
+			fmt.Fprintf(&b, "%s: depth %d, deadlines %d, noSwitch %d\n",
+				t.name, t.depth, t.deadlines, t.noSwitch)
 		}
 		for _, e := range t.root.items {
 			if e.scope == t.root && !e.gone {
@@ -45,11 +39,4 @@ func (h *Host) Left() string {
 		}
 	}
 	return b.String()
-}
-
-// LiveBytes returns the memory of the values that scripts can reach.
-func (h *Host) LiveBytes() uint64 {
-	h.lock.acquire(h.setup.ticket)
-	defer h.lock.release()
-	return h.liveBytes(1 << 62)
 }

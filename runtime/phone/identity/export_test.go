@@ -1,6 +1,0 @@
-package identity
-
-var (
-	Luhn        = luhn
-	LongVersion = longVersion
-)
