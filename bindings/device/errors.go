@@ -136,6 +136,8 @@ var muxers = []Reason{
 var ends = []Reason{
 	{lockdown.ErrTLS, "tls", "the device may have forgotten this computer: " + hintPair},
 	{link.ErrTooLarge, "too_large", ""},
+	{link.ErrUnread, "protocol", ""},
+	{link.ErrUnanswered, "protocol", ""},
 	{tunnel.ErrDown, "disconnected",
 		"the tunnel went down during the call; the next call gets a new one"},
 	{io.EOF, "disconnected", ""},

@@ -57,11 +57,8 @@ func (e *Exchange) Ask(ctx context.Context, req plist.Dict) (answer plist.Dict, 
 func (e *Exchange) Each(
 	ctx context.Context, req plist.Dict, take func(plist.Dict) (end bool, err error),
 ) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, e.timeout)
-		defer cancel()
-	}
+	ctx, cancel := withDefault(ctx, e.timeout)
+	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -76,6 +73,14 @@ func (e *Exchange) Each(
 	}
 	e.err = e.answer(ctx, req, take)
 	return e.err
+}
+
+// withDefault bounds a call by d if its context has no deadline.
+func withDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
 }
 
 func (e *Exchange) answer(

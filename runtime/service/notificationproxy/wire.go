@@ -68,9 +68,6 @@ var (
 	// ErrProxyDeath is the cause if the device has announced the end of the service. It
 	// matches io.EOF.
 	ErrProxyDeath = link.Cause("the device ended the service", io.EOF)
-	// ErrOverflow is the cause if more notifications arrived than Next fetched. The
-	// connection is then closed.
-	ErrOverflow = errors.New("too many notifications nobody asked for")
 	// ErrName is the cause if a name is empty or longer than MaxName.
 	ErrName = errors.New("invalid name")
 	// ErrProtocol is the cause if the device sends an unexpected message.
