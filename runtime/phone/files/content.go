@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// pageSize is the size of the pages in which contents are stored. A write of a
-// whole page needs one allocation and one copy.
-const pageSize = 256 << 10
+// PageSize is the size of the pages in which contents are stored.
+const PageSize = 256 << 10
 
 // Source computes the bytes of a file that was not written to.
 type Source interface {
@@ -19,7 +18,7 @@ type Source interface {
 
 // content holds the bytes of one plain file. A page that was never written is read
 // from src, up to the end of src; the bytes after it are zeros. A page may be
-// shorter than pageSize; the bytes after its end are zeros, too.
+// shorter than PageSize; the bytes after its end are zeros, too.
 type content struct {
 	mu     sync.RWMutex
 	size   int64
@@ -81,8 +80,8 @@ func (c *content) readAt(p []byte, off int64) (int, error) {
 	n := int(min(int64(len(p)), c.size-off))
 	for done := 0; done < n; {
 		at := off + int64(done)
-		k, in := at/pageSize, int(at%pageSize)
-		part := p[done:min(n, done+pageSize-in)]
+		k, in := at/PageSize, int(at%PageSize)
+		part := p[done:min(n, done+PageSize-in)]
 		c.readPage(part, k, in)
 		done += len(part)
 	}
@@ -100,7 +99,7 @@ func (c *content) readPage(part []byte, k int64, in int) {
 	case ok && in < len(page):
 		n = copy(part, page[in:])
 	case !ok && c.src != nil:
-		n = c.fromSource(part, k*pageSize+int64(in))
+		n = c.fromSource(part, k*PageSize+int64(in))
 	}
 	clear(part[n:])
 }
@@ -120,31 +119,71 @@ func (c *content) writeAt(vol *Volume, p []byte, off int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle()
-	if off < 0 {
-		off = c.size
-	}
 	if len(p) == 0 {
+		if off < 0 {
+			off = c.size
+		}
 		return off, nil
 	}
-	if off > maxOffset-int64(len(p))-BlockSize {
-		return 0, ErrInvalid
+	off, err := c.reserve(vol, len(p), off)
+	if err == nil {
+		c.writePages(p, off)
 	}
-	end := off + int64(len(p))
-	if end > c.size {
-		if err := vol.Reserve(occupied(end) - occupied(c.size)); err != nil {
-			return 0, err
-		}
-		c.size = end
-	}
+	return off, err
+}
+
+// writePages writes p at off, which is inside of the size. mu is held for writing.
+func (c *content) writePages(p []byte, off int64) {
 	if c.pages == nil {
 		c.pages = map[int64][]byte{}
 	}
 	for at := off; len(p) > 0; {
-		k, in := at/pageSize, int(at%pageSize)
-		part := p[:min(len(p), pageSize-in)]
+		k, in := at/PageSize, int(at%PageSize)
+		part := p[:min(len(p), PageSize-in)]
 		c.pages[k] = c.writePage(part, k, in)
 		p = p[len(part):]
 		at += int64(len(part))
+	}
+}
+
+// putPage is writeAt for a page, which it keeps. If off is not the beginning of a page,
+// it copies.
+func (c *content) putPage(vol *Volume, page []byte, off int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle()
+	off, err := c.reserve(vol, len(page), off)
+	switch {
+	case err != nil:
+		FreePage(page)
+		return err
+	case off%PageSize != 0:
+		c.writePages(page, off)
+		FreePage(page)
+		return nil
+	}
+	if c.pages == nil {
+		c.pages = map[int64][]byte{}
+	}
+	FreePage(c.pages[off/PageSize])
+	c.pages[off/PageSize] = page
+	return nil
+}
+
+// reserve makes the file large enough for n bytes at off, or at the end if off is
+// negative, and returns their offset. mu is held for writing.
+func (c *content) reserve(vol *Volume, n int, off int64) (int64, error) {
+	if off < 0 {
+		off = c.size
+	}
+	if off > maxOffset-int64(n)-BlockSize {
+		return 0, ErrInvalid
+	}
+	if end := off + int64(n); end > c.size {
+		if err := vol.Reserve(occupied(end) - occupied(c.size)); err != nil {
+			return 0, err
+		}
+		c.size = end
 	}
 	return off, nil
 }
@@ -156,8 +195,8 @@ func (c *content) writePage(part []byte, k int64, in int) []byte {
 		copy(page[in:], part)
 		return page
 	}
-	if !ok && in == 0 && len(part) == pageSize {
-		page = newPage()
+	if !ok && in == 0 && len(part) == PageSize {
+		page = NewPage()
 		copy(page, part)
 		return page
 	}
@@ -171,12 +210,12 @@ func (c *content) writePage(part []byte, k int64, in int) []byte {
 
 // materialise returns a page with the bytes that the source provides for page k.
 func (c *content) materialise(k int64) []byte {
-	n := min(c.srcEnd-k*pageSize, pageSize)
+	n := min(c.srcEnd-k*PageSize, PageSize)
 	if c.src == nil || n <= 0 {
 		return nil
 	}
 	page := make([]byte, n)
-	c.src.fill(page, k*pageSize)
+	c.src.fill(page, k*PageSize)
 	return page
 }
 
@@ -192,9 +231,9 @@ func growPage(page []byte, n int) []byte {
 		clear(page[old:])
 		return page
 	}
-	size := min(max(n, 2*cap(page), 64), pageSize)
-	if size > pageSize/2 {
-		fresh := newPage()[:n]
+	size := min(max(n, 2*cap(page), 64), PageSize)
+	if size > PageSize/2 {
+		fresh := NewPage()[:n]
 		clear(fresh[copy(fresh, page):])
 		return fresh
 	}
@@ -206,16 +245,18 @@ func growPage(page []byte, n int) []byte {
 // pagePool holds whole pages for later writers. They are not cleared.
 var pagePool sync.Pool
 
-func newPage() []byte {
-	if p, ok := pagePool.Get().(*[pageSize]byte); ok {
+// NewPage returns a page for File.WritePage. Its content is arbitrary.
+func NewPage() []byte {
+	if p, ok := pagePool.Get().(*[PageSize]byte); ok {
 		return p[:]
 	}
-	return make([]byte, pageSize)
+	return make([]byte, PageSize)
 }
 
-func freePage(page []byte) {
-	if cap(page) == pageSize {
-		pagePool.Put((*[pageSize]byte)(page[:pageSize]))
+// FreePage ends the use of a page from NewPage that no file keeps.
+func FreePage(page []byte) {
+	if cap(page) == PageSize {
+		pagePool.Put((*[PageSize]byte)(page[:PageSize]))
 	}
 }
 
@@ -241,10 +282,10 @@ func (c *content) truncate(vol *Volume, size int64) error {
 func (c *content) cut(size int64) {
 	c.srcEnd = min(c.srcEnd, size)
 	for k, page := range c.pages {
-		switch start := k * pageSize; {
+		switch start := k * PageSize; {
 		case start >= size:
 			delete(c.pages, k)
-			freePage(page)
+			FreePage(page)
 		case start+int64(len(page)) > size:
 			c.pages[k] = page[:size-start]
 		}
@@ -283,31 +324,54 @@ func (c *content) reclaim(vol *Volume) {
 	c.size, c.src = 0, nil
 }
 
+// noise is cheap, since large files of it are copied in benchmarks: a table, and for each
+// of its repetitions a word that is added to its words without carry.
 type noise struct {
 	seed uint64
 	size int64
 }
 
+// noiseWords is the length of the table.
+const noiseWords = 4096
+
+var noiseTable = sync.OnceValue(func() *[noiseWords]uint64 {
+	var t [noiseWords]uint64
+	for i := range t {
+		t[i] = Mix(uint64(i))
+	}
+	return &t
+})
+
 func (s noise) length() int64 { return s.size }
 
 func (s noise) fill(p []byte, off int64) {
+	table := noiseTable()
 	word := uint64(off) / 8
 	if skip := int(off % 8); skip > 0 {
-		var b [8]byte
-		binary.LittleEndian.PutUint64(b[:], Mix(s.seed+word))
-		p = p[copy(p, b[skip:]):]
+		p = p[s.part(p, word, skip):]
 		word++
 	}
-	for ; len(p) >= 8; p = p[8:] {
-		binary.LittleEndian.PutUint64(p, Mix(s.seed+word))
-		word++
+	for len(p) >= 8 {
+		mask := s.mask(word)
+		part := table[word%noiseWords:]
+		part = part[:min(len(part), len(p)/8)]
+		for i, v := range part {
+			binary.LittleEndian.PutUint64(p[8*i:8*i+8], v^mask)
+		}
+		p = p[8*len(part):]
+		word += uint64(len(part))
 	}
-	if len(p) > 0 {
-		var b [8]byte
-		binary.LittleEndian.PutUint64(b[:], Mix(s.seed+word))
-		copy(p, b[:])
-	}
+	s.part(p, word, 0)
 }
+
+// part copies a word to p without its first bytes and returns their number.
+func (s noise) part(p []byte, word uint64, skip int) int {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], noiseTable()[word%noiseWords]^s.mask(word))
+	return copy(p, b[skip:])
+}
+
+func (s noise) mask(word uint64) uint64 { return Mix(s.seed + word/noiseWords<<32) }
 
 // Mix is a bijection that scatters the bits. It is the last step of splitmix64.
 func Mix(x uint64) uint64 {
@@ -345,8 +409,14 @@ func (s literal) fill(p []byte, off int64) { copy(p, s[off:]) }
 // Noise returns size pseudo-random bytes, the same for the same seed.
 func Noise(seed uint64, size int64) Source { return noise{seed, size} }
 
-// FillNoise fills b with the first bytes of Noise.
-func FillNoise(b []byte, seed uint64) { noise{seed: seed}.fill(b, 0) }
+// FillNoise fills b with pseudo-random bytes, the same for the same seed.
+func FillNoise(b []byte, seed uint64) {
+	for ; len(b) > 0; seed++ {
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], Mix(seed))
+		b = b[copy(b, word[:]):]
+	}
+}
 
 // Headed returns a file of size bytes that begins with head, such as the magic number of a
 // format, and continues with noise.

@@ -16,7 +16,7 @@ import (
 // compares them. The file starts empty or with computed content.
 func TestContentAgainstModel(t *testing.T) {
 	t.Parallel()
-	for _, begin := range []int64{0, 1, 1000, pageSize, 3*pageSize + 17} {
+	for _, begin := range []int64{0, 1, 1000, PageSize, 3*PageSize + 17} {
 		rnd := rand.New(rand.NewPCG(1, uint64(begin)))
 		f := NewFS(nil, 1<<30)
 		if err := f.AddSynthetic("x", begin, 7, time.Now()); err != nil {
@@ -54,20 +54,16 @@ func TestContentAgainstModel(t *testing.T) {
 
 // randomStep does one operation on the file and on the slice and returns the slice.
 func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
-	const most = 4 * pageSize
+	const most = 4 * PageSize
 	off := rnd.IntN(most)
-	p := make([]byte, rnd.IntN(pageSize+pageSize/2))
+	p := make([]byte, rnd.IntN(PageSize+PageSize/2))
 	if rnd.IntN(4) == 0 {
-		off, p = off/pageSize*pageSize, make([]byte, pageSize)
+		off, p = off/PageSize*PageSize, make([]byte, PageSize)
 	}
 	noise{seed: rnd.Uint64()}.fill(p, 0)
 	switch rnd.IntN(6) {
 	case 0, 1:
-		if n, err := h.WriteAt(p, int64(off)); err != nil {
-			t.Fatalf("WriteAt: %v", err)
-		} else if n != len(p) {
-			t.Fatalf("WriteAt = %v, want %v", n, len(p))
-		}
+		write(t, h, p, off)
 		if len(p) > 0 {
 			want = append(want, make([]byte, max(off+len(p)-len(want), 0))...)
 			copy(want[off:], p)
@@ -106,6 +102,54 @@ func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 	return want
 }
 
+// write writes p, as a page if it is one.
+func write(t *testing.T, h *File, p []byte, off int) {
+	t.Helper()
+	if len(p) == PageSize {
+		page := NewPage()
+		copy(page, p)
+		if err := h.WritePage(page, int64(off)); err != nil {
+			t.Fatalf("WritePage: %v", err)
+		}
+		return
+	}
+	n, err := h.WriteAt(p, int64(off))
+	if err != nil {
+		t.Fatalf("WriteAt: %v", err)
+	}
+	if n != len(p) {
+		t.Fatalf("WriteAt = %v, want %v", n, len(p))
+	}
+}
+
+// TestWritePageRefused writes pages that a file cannot take.
+func TestWritePageRefused(t *testing.T) {
+	t.Parallel()
+	f := NewFS(nil, PageSize)
+	h, err := f.Open("x", os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WritePage(NewPage(), 0); err != nil {
+		t.Errorf("WritePage: %v", err)
+	}
+	for _, test := range []struct {
+		off  int64
+		want error
+	}{{PageSize, ErrNoSpace}, {-1, ErrInvalid}, {maxOffset, ErrInvalid}} {
+		if err := h.WritePage(NewPage(), test.off); !errors.Is(err, test.want) {
+			t.Errorf("WritePage at %d = %v, want %v", test.off, err, test.want)
+		}
+	}
+	r, err := f.Open("x", os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WritePage(NewPage(), 0); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("WritePage = %v, want %v", err, fs.ErrPermission)
+	}
+}
+
 func TestNoiseAtAnyOffset(t *testing.T) {
 	t.Parallel()
 	whole := make([]byte, 100)
@@ -120,6 +164,27 @@ func TestNoiseAtAnyOffset(t *testing.T) {
 			src.fill(part, int64(off))
 			if !bytes.Equal(part, whole[off:end]) {
 				t.Fatalf("[%d:%d] differs", off, end)
+			}
+		}
+	}
+}
+
+// TestNoiseAcrossTable reads around the end of the table.
+func TestNoiseAcrossTable(t *testing.T) {
+	t.Parallel()
+	const end = 8 * noiseWords
+	src := noise{5, 2*end + 100}
+	whole := make([]byte, src.size)
+	src.fill(whole, 0)
+	if bytes.Equal(whole[:end], whole[end:2*end]) {
+		t.Error("the table repeats")
+	}
+	for off := end - 20; off < end+20; off++ {
+		for _, n := range []int{1, 7, 8, 30, end, end + 50} {
+			part := make([]byte, n)
+			src.fill(part, int64(off))
+			if !bytes.Equal(part, whole[off:off+n]) {
+				t.Fatalf("%d bytes at %d differ", n, off)
 			}
 		}
 	}
@@ -212,7 +277,7 @@ func TestFileLocks(t *testing.T) {
 func TestContentConcurrent(t *testing.T) {
 	t.Parallel()
 	f := NewFS(nil, 1<<30)
-	if err := f.AddSynthetic("x", 2*pageSize, 1, time.Now()); err != nil {
+	if err := f.AddSynthetic("x", 2*PageSize, 1, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -226,7 +291,7 @@ func TestContentConcurrent(t *testing.T) {
 			defer h.Close()
 			p := bytes.Repeat([]byte{byte(i)}, 1000)
 			for k := range 50 {
-				off := int64(i*pageSize/2 + k*1000)
+				off := int64(i*PageSize/2 + k*1000)
 				if _, err := h.WriteAt(p, off); err != nil {
 					t.Error(err)
 				}

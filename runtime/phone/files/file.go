@@ -106,6 +106,27 @@ func (h *File) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// WritePage writes a page from NewPage at off, a multiple of PageSize, like WriteAt. The
+// file keeps the page instead of a copy, so the caller must not use it any more.
+func (h *File) WritePage(page []byte, off int64) error {
+	err := h.check("write", true)
+	if err == nil && off < 0 {
+		err = failure.Wrap("write", h.path, ErrInvalid)
+	}
+	if err != nil {
+		FreePage(page)
+		return err
+	}
+	if h.flag&os.O_APPEND != 0 {
+		off = -1
+	}
+	if err := h.node.data.putPage(h.fs.vol, page, off); err != nil {
+		return failure.Wrap("write", h.path, err)
+	}
+	h.fs.touch(h.node)
+	return nil
+}
+
 // Append writes p at the end of the file and returns the offset of p.
 func (h *File) Append(p []byte) (off int64, err error) { return h.write(p, -1) }
 

@@ -40,9 +40,9 @@ const (
 	// maxReadAnswer bounds the size of one answer. Clients ask for at most 4 MiB, but a
 	// file may be as large as the volume.
 	maxReadAnswer = 1 << 30
-	// chunk is the size of the pieces in which file data is copied. It is a multiple of
-	// the size of a TLS record and fits into a second-level cache.
-	chunk = 256 << 10
+	// chunk is the size of the pieces in which file data is copied: a page of a file,
+	// a multiple of the size of a TLS record, and small enough for a second-level cache.
+	chunk = files.PageSize
 )
 
 // Serve answers the requests of one connection until the client disconnects or ctx

@@ -266,17 +266,21 @@ func (s *session) write(h header, body uint64) error {
 	if err != nil && !isStatus(err) {
 		return err
 	}
-	b := s.buffer()
 	for body > 0 {
 		n := min(body, chunk)
 		if err == nil {
-			// Writes of whole, aligned pages of the file are cheapest.
-			n = min(body, chunk-uint64(pos)%chunk)
+			n = min(body, chunk-uint64(pos)%chunk) // to the end of a page of the file
 		}
-		part := b[:n]
-		m, readErr := io.ReadFull(s.in, part)
-		if err == nil && m > 0 {
-			pos, err = f.write(part[:m], pos)
+		var readErr error
+		if err == nil && n == files.PageSize {
+			pos, err, readErr = s.writePage(f, pos)
+		} else {
+			part := s.buffer()[:n]
+			var m int
+			m, readErr = io.ReadFull(s.in, part)
+			if err == nil && m > 0 {
+				pos, err = f.write(part[:m], pos)
+			}
 		}
 		if readErr != nil {
 			return unexpected(readErr)
@@ -287,6 +291,26 @@ func (s *session) write(h header, body uint64) error {
 		f.pos = pos
 	}
 	return s.send(h, statusAnswer(err))
+}
+
+// writePage reads a page of the file and gives it to the file. It returns the position
+// after the data, and the errors of the file and of the connection.
+func (s *session) writePage(f *handle, pos int64) (next int64, err, readErr error) {
+	page := files.NewPage()
+	m, readErr := io.ReadFull(s.in, page)
+	if readErr != nil || f.mode == ModeAppend || f.mode == ModeAppendRead {
+		next = pos
+		if m > 0 {
+			next, err = f.write(page[:m], pos)
+		}
+		files.FreePage(page)
+		return next, err, readErr
+	}
+	err = f.file.WritePage(page, pos)
+	if err != nil {
+		return pos, err, nil
+	}
+	return pos + files.PageSize, nil, nil
 }
 
 // write writes p at pos, or at the end of the file in the append modes. It returns the
