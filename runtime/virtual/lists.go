@@ -9,7 +9,6 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/rsd"
-	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // ListRule says how a device treats several hosts that read one list of services, which
@@ -83,16 +82,18 @@ func (in *inside) move() {
 	in.moves++
 }
 
+// table returns a list of services with all that the catalogue has.
+func (m *Machine) table(o rsd.TableOptions) []rsd.Service {
+	for _, e := range m.catalog {
+		o.More = append(o.More, e.name)
+	}
+	return rsd.Table(m.phone, o)
+}
+
 // services returns the entries of the list.
 func (in *inside) services() []rsd.Service {
 	m := in.machine
-	var played []service.Name
-	for _, e := range m.catalog {
-		played = append(played, e.name)
-	}
-	list := rsd.Table(m.phone, rsd.TableOptions{
-		Image: m.phone.DeveloperServices(), More: played,
-	})
+	list := m.table(rsd.TableOptions{Image: m.phone.DeveloperServices()})
 	in.mu.Lock()
 	first := m.firstRemote() + uint16(in.moves%portMoves*portsOfBoot)
 	in.mu.Unlock()
@@ -165,7 +166,7 @@ func (s *shownList) bind() error {
 	ports, waiting := map[string]uint16{}, map[string]net.Listener{}
 	var open []net.Listener
 	var err error
-	for _, one := range rsd.Table(s.on.m.phone, all) {
+	for _, one := range s.on.m.table(all) {
 		var tcp net.Listener
 		tcp, err = s.on.bind(0, true)
 		if err != nil {
@@ -201,7 +202,7 @@ func (s *shownList) services() []rsd.Service {
 	o := s.options
 	o.Image = s.on.m.phone.DeveloperServices()
 	o.Port = func(name string) uint16 { return ports[name] }
-	return rsd.Table(s.on.m.phone, o)
+	return s.on.m.table(o)
 }
 
 // unlisten closes listeners before l is closed.
