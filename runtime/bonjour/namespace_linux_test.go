@@ -80,6 +80,7 @@ func inNamespace(t *testing.T) {
 	t.Run("foreign responder", testForeignResponder)
 	t.Run("flood", testFlood)
 	t.Run("two interfaces", testTwoInterfaces)
+	t.Run("beside ethernet", testBesideEthernet)
 	deadline := time.Now().Add(10 * time.Second)
 	for runtime.NumGoroutine() > before {
 		if time.Now().After(deadline) {
@@ -174,6 +175,17 @@ func testOneInstance(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Browse = %+v, want %+v", got, want)
+	}
+}
+
+// testBesideEthernet browses the loopback interface of a machine that has another one, whose
+// address its questions carry. The first search may hear an announcement instead of an
+// answer; the second one comes after them.
+func testBesideEthernet(t *testing.T) {
+	ip(t, "link add e0 type veth peer name e1", "addr add 10.8.0.1/24 dev e0", "link set e0 up")
+	advertise(t, AdvertiseOptions{}, phoneService(t, 2))
+	for range 2 {
+		browseFor(t, 1, Query{Type: Mobdev2, Interfaces: []string{"lo"}})
 	}
 }
 

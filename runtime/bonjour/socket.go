@@ -173,18 +173,37 @@ func (s *socket) read(b []byte) (packet, error) {
 func (s *socket) multicast(b []byte, l link) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	to := groupIPv4
-	var err error
 	if s.v6 != nil {
-		to = netip.AddrPortFrom(groupIPv6.Addr().WithZone(l.Name), Port)
-		err = s.v6.SetMulticastInterface(l.Interface)
-	} else {
-		err = s.v4.SetMulticastInterface(l.Interface)
+		if err := s.v6.SetMulticastInterface(l.Interface); err != nil {
+			return err
+		}
+		return s.send(b, netip.AddrPortFrom(groupIPv6.Addr().WithZone(l.Name), Port))
 	}
-	if err != nil {
+	if err := s.v4.SetMulticastInterface(l.Interface); err != nil {
 		return err
 	}
-	return s.send(b, to)
+	if l.loopback() {
+		return s.sendFrom(b, l, groupIPv4)
+	}
+	return s.send(b, groupIPv4)
+}
+
+// sendFrom sends over IPv4 with an address of the interface as the source. Without it
+// Linux gives packets to a group on the loopback interface the address of another
+// interface, to which the answers are then sent.
+func (s *socket) sendFrom(b []byte, l link, to netip.AddrPort) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+		return err
+	}
+	cm := &ipv4.ControlMessage{IfIndex: l.Index}
+	for _, p := range l.prefixes {
+		if p.Addr().Is4() {
+			cm.Src = p.Addr().AsSlice()
+			break
+		}
+	}
+	_, err := s.v4.WriteTo(b, cm, net.UDPAddrFromAddrPort(to)) // Windows ignores cm
+	return err
 }
 
 func (s *socket) send(b []byte, to netip.AddrPort) error {
