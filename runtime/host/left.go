@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Left describes what a host that runs nothing still holds: waits, tasks, open
-// entries of scopes, threads that are in use. It returns "" if it holds nothing.
+// Left describes what a host that runs nothing still holds: waits, tasks, open entries
+// of scopes, threads that are in use. It returns "" if it holds nothing. It is for tests
+// outside of this package.
 func (h *Host) Left() string {
 	var b strings.Builder
 	h.mu.Lock()

@@ -324,8 +324,9 @@ func (c *content) reclaim(vol *Volume) {
 	c.size, c.src = 0, nil
 }
 
-// noise is cheap, since large files of it are copied in benchmarks: a table, and for each
-// of its repetitions a word that is added to its words without carry.
+// noise is pseudo-random content. Large files of it are copied in benchmarks, so it must
+// be cheap: it repeats a table, whose words are combined (XOR) with another number in each
+// repetition.
 type noise struct {
 	seed uint64
 	size int64
