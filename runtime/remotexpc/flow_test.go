@@ -208,6 +208,7 @@ func TestSlowReceiver(t *testing.T) {
 		// not be interleaved, so the reply arrives only when messages are received.
 		called := make(chan error, 1)
 		go func() { _, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); called <- err }()
+		synctest.Wait() // the reply waits for its turn
 		for i := range 100 {
 			m, err := h.Receive(ctx)
 			if n, _ := m.Body.Int("n"); err != nil {
