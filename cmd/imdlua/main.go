@@ -7,9 +7,11 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 
+	"github.com/imdlua/imdlua/runtime/bonjour"
 	"golang.org/x/term"
 )
 
@@ -31,6 +33,8 @@ type app struct {
 	hostName    func() (string, error) // name of this computer, which devices show
 
 	remoted func(context.Context) ([]byte, error) // state of macOS' remoted; nil elsewhere
+	// browser returns what finds devices on the network.
+	browser func(*slog.Logger) bonjour.Browser
 }
 
 func main() {
@@ -55,6 +59,7 @@ func main() {
 		executable:  os.Executable,
 		hostName:    os.Hostname,
 		remoted:     remotectl(),
+		browser:     multicast,
 	}
 	if a.stdinTTY {
 		// kill restores the terminal, which would be unusable in raw mode.
@@ -69,6 +74,8 @@ func main() {
 	}
 	a.kill(run(context.Background(), a))
 }
+
+func multicast(log *slog.Logger) bonjour.Browser { return &bonjour.MDNS{Logger: log} }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 

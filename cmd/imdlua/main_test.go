@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/bonjour"
 )
 
 // asProgram is the variable with which the test binary runs as the program, for tests that need a
@@ -106,6 +109,8 @@ func newProgram(t *testing.T, args ...string) *program {
 		kill:       func(code int) { p.killed <- code },
 		executable: os.Executable,
 		hostName:   func() (string, error) { return "testhost", nil },
+		// The network of this computer must not be searched.
+		browser: func(*slog.Logger) bonjour.Browser { return bonjour.Static{} },
 	}
 	return p
 }

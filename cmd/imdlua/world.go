@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/visible"
@@ -53,7 +52,7 @@ func (c *cli) finder() (*device.Finder, error) {
 	o.Direct = c.direct()
 	if c.flags.virtual == "" {
 		o.Stores, o.RemoteStores = c.stores(), c.remoteStores()
-		o.Browser = &bonjour.MDNS{Logger: c.logger()}
+		o.Browser = c.browser(c.logger())
 	}
 	if o.Direct != nil {
 		o.Host = c.hostIdentity
