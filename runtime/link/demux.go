@@ -129,7 +129,7 @@ func (d *Demux[M]) send(ctx context.Context, v any, before func() error) error {
 // Ask sends a request and returns its answer: the first message with the key that no
 // earlier request has got. If ctx ends before, the answer is dropped when it arrives.
 func (d *Demux[M]) Ask(ctx context.Context, key string, v any) (answer M, err error) {
-	ctx, cancel := withDefault(ctx, d.o.Time)
+	ctx, cancel := WithDefault(ctx, d.o.Time)
 	defer cancel()
 	got := make(chan M, 1)
 	err = d.send(ctx, v, func() error {

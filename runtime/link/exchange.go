@@ -57,7 +57,7 @@ func (e *Exchange) Ask(ctx context.Context, req plist.Dict) (answer plist.Dict, 
 func (e *Exchange) Each(
 	ctx context.Context, req plist.Dict, take func(plist.Dict) (end bool, err error),
 ) error {
-	ctx, cancel := withDefault(ctx, e.timeout)
+	ctx, cancel := WithDefault(ctx, e.timeout)
 	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return err
@@ -75,8 +75,8 @@ func (e *Exchange) Each(
 	return e.err
 }
 
-// withDefault bounds a call by d if its context has no deadline.
-func withDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+// WithDefault bounds a call by d if its context has no deadline.
+func WithDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}

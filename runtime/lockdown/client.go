@@ -329,10 +329,7 @@ func (c *Client) Call(ctx context.Context, request string, args plist.Dict) (pli
 
 // begin waits until no other call is in progress and bounds the call.
 func (c *Client) begin(ctx context.Context, op, subject string) (context.Context, func(), error) {
-	cancel := context.CancelFunc(func() {})
-	if _, ok := ctx.Deadline(); !ok {
-		ctx, cancel = context.WithTimeout(ctx, callTimeout)
-	}
+	ctx, cancel := link.WithDefault(ctx, callTimeout)
 	select {
 	case <-c.turn:
 	case <-ctx.Done():
