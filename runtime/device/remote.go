@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
@@ -20,10 +19,10 @@ import (
 )
 
 // channel opens a remote pairing channel and reads which device is at its end. Without
-// a record the host presents its own identity. asked is called when the device shows
-// its dialog.
+// a record the host presents its own identity. consent is OnConsent of
+// remotepair.Options.
 func (f *Finder) channel(
-	ctx context.Context, r Route, record *remotepair.Record, asked func(),
+	ctx context.Context, r Route, record *remotepair.Record, consent func() func(),
 ) (*remotepair.Client, error) {
 	identity, err := f.opts.RemoteStores[0].Identity(ctx, f.opts.HostName)
 	if err != nil {
@@ -34,7 +33,7 @@ func (f *Finder) channel(
 	}
 	o := remotepair.Options{
 		Identity: identity, Record: record, HostName: f.opts.HostName, PIN: f.opts.PIN,
-		OnConsent: asked, Rand: f.opts.Rand, Logger: f.opts.Logger,
+		OnConsent: consent, Rand: f.opts.Rand, Logger: f.opts.Logger,
 	}
 	t, err := f.transport(ctx, r)
 	if err != nil {
@@ -102,9 +101,7 @@ func (d *Device) trustedChannel(
 func (d *Device) trustedBy(
 	ctx context.Context, r Route, record *remotepair.Record, may bool,
 ) (*remotepair.Client, error) {
-	asked, over := d.waiting()
-	defer over()
-	c, err := d.finder.channel(ctx, r, record, asked)
+	c, err := d.finder.channel(ctx, r, record, d.consent)
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +127,7 @@ func (d *Device) trustedBy(
 // pairedAnew pairs with the device, whatever records there are, and stores the new
 // record.
 func (d *Device) pairedAnew(ctx context.Context, r Route) (*remotepair.Client, error) {
-	asked, over := d.waiting()
-	defer over()
-	c, err := d.finder.channel(ctx, r, nil, asked)
+	c, err := d.finder.channel(ctx, r, nil, d.consent)
 	if err != nil {
 		return nil, err
 	}
@@ -143,26 +138,27 @@ func (d *Device) pairedAnew(ctx context.Context, r Route) (*remotepair.Client, e
 	return c, nil
 }
 
-// waiting calls OnTrustDialog once a second while a dialog has not been answered. The
-// caller calls asked when the dialog is shown, and over when the wait has ended.
+// consent calls OnTrustDialog once a second until the dialog of the device is closed.
 // Devices that answer at once also report a dialog, so that the first call is made
 // after a second.
-func (d *Device) waiting() (asked, over func()) {
+func (d *Device) consent() (closed func()) {
 	if d.finder.opts.OnTrustDialog == nil {
-		return func() {}, func() {}
+		return func() {}
 	}
-	var ended atomic.Bool
-	var notice *time.Timer
-	notice = time.AfterFunc(time.Hour, func() {
-		if !ended.Load() {
-			d.finder.opts.OnTrustDialog(d.Info())
-			notice.Reset(trustPoll)
+	ended := make(chan struct{})
+	go func() {
+		second := time.NewTicker(trustPoll)
+		defer second.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-second.C:
+				d.finder.opts.OnTrustDialog(d.Info())
+			}
 		}
-	})
-	return func() { notice.Reset(trustPoll) }, func() {
-		ended.Store(true)
-		notice.Stop()
-	}
+	}()
+	return func() { close(ended) }
 }
 
 // pairChannel makes the device trust this host for tunnels and stores the record.

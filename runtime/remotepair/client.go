@@ -36,8 +36,9 @@ type Options struct {
 	// PIN asks the user for the digits that the device shows. It is not called for
 	// iPhones and iPads, which show a dialog. If it is nil, the error is ErrPINNeeded.
 	PIN func(ctx context.Context) (string, error)
-	// OnConsent is called when the device shows its dialog.
-	OnConsent func()
+	// OnConsent is called when the device shows its dialog. The function it returns is
+	// called when the device has answered, or when Pair no longer waits for that.
+	OnConsent func() (closed func())
 	// ConsentTimeout is how long Pair waits for the user; 0 means 60 seconds.
 	ConsentTimeout time.Duration
 	// Rand is the source of random bytes; nil means crypto/rand. It must be safe for

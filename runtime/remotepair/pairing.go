@@ -245,7 +245,7 @@ func (c *Client) record(peer *introduction) *Record {
 
 // setupSRP exchanges M1 to M4.
 func (c *Client) setupSRP(ctx context.Context) (*srpClient, error) {
-	consent := false
+	consent, closed := false, func() {}
 	wait := c.o.ConsentTimeout
 	if wait == 0 {
 		wait = consentTimeout
@@ -257,11 +257,12 @@ func (c *Client) setupSRP(ctx context.Context) (*srpClient, error) {
 		if ev.name == nameConsent && !consent {
 			consent = true
 			if c.o.OnConsent != nil {
-				c.o.OnConsent()
+				closed = c.o.OnConsent()
 			}
 		}
 		return nil
 	})
+	closed()
 	if err != nil {
 		return nil, err
 	}

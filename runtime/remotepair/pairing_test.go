@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,6 +116,46 @@ func TestConsent(t *testing.T) {
 			r.Error("a channel with half a setup went on")
 		}
 	})
+}
+
+// TestConsentIsClosed checks that the host learns when the dialog is closed: as soon as
+// the user has answered, and when the host no longer waits.
+func TestConsentIsClosed(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy trust.Policy
+		after  time.Duration
+		want   error
+	}{
+		{
+			"trusted", trust.Policy{Mode: trust.After, After: 7 * time.Second},
+			7 * time.Second, nil,
+		},
+		{"denied", trust.Policy{Mode: trust.Deny}, 0, ErrDenied},
+		{"ignored", trust.Policy{Mode: trust.Ignore}, 5 * time.Second, context.DeadlineExceeded},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.dev.Consent = r.phone.Trust.Ask
+				r.phone.Trust.SetPolicy(c.policy)
+				var shown time.Time
+				var took []time.Duration
+				o := Options{OnConsent: func() func() {
+					shown = time.Now()
+					return func() { took = append(took, time.Since(shown)) }
+				}}
+				if c.want == context.DeadlineExceeded {
+					o.ConsentTimeout = c.after
+				}
+				if _, err := r.connect(o).Pair(r.Context()); !errors.Is(err, c.want) {
+					r.Errorf("Pair = %v, want %v", err, c.want)
+				}
+				if want := []time.Duration{c.after}; !slices.Equal(took, want) {
+					r.Errorf("the dialog was closed after %v, want %v", took, want)
+				}
+			})
+		})
+	}
 }
 
 // If the host leaves while its dialog is shown, the dialog must end.

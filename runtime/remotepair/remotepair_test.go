@@ -26,7 +26,10 @@ func TestPairThenVerify(t *testing.T) {
 			return &Listener{Port: 50000}, nil
 		}
 		shown := 0
-		c := r.connect(Options{HostName: "my mac", OnConsent: func() { shown++ }})
+		c := r.connect(Options{HostName: "my mac", OnConsent: func() func() {
+			shown++
+			return func() {}
+		}})
 		i := c.Device()
 		want := i
 		want.UDID, want.Identifier = r.phone.Identity.UDID, r.phone.Identity.UDID
