@@ -8,14 +8,18 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/savefile"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
@@ -44,8 +48,8 @@ func served(b *testing.B) (*device.Device, *virtual.Machine) {
 
 // BenchmarkBareTLS is the reference for the others. It sends as many bytes with crypto/tls
 // alone over loopback TCP, with the cipher suite that devices choose. The receiver drops
-// them, as that of BenchmarkPull does, or keeps all of them in memory, as the virtual device
-// does in BenchmarkPush: that alone costs a third of the speed.
+// them, keeps all of them in memory, as the virtual device does in BenchmarkPush, or
+// replaces a file with them, as the command that pulls does.
 func BenchmarkBareTLS(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,33 +90,50 @@ func BenchmarkBareTLS(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	for name, size := range map[string]int{"dropped": 1 << 20, "kept": bulk} {
-		b.Run(name, func(b *testing.B) {
-			kept := make([]byte, size)
-			b.SetBytes(bulk)
-			b.ReportAllocs()
-			for b.Loop() {
-				for n := 0; n < bulk; n += 1 << 20 {
-					at := n % size
-					if _, err := io.ReadFull(c, kept[at:at+1<<20]); err != nil {
-						b.Fatal(err)
-					}
-				}
+	kept, dir := make([]byte, bulk), b.TempDir()
+	b.Run("dropped", copies(func() error { return pieces(c, io.Discard) }))
+	b.Run("kept", copies(func() error {
+		_, err := io.ReadFull(c, kept)
+		return err
+	}))
+	b.Run("stored", copies(func() error {
+		return stored(dir, func(w io.Writer) error { return pieces(c, w) })
+	}))
+}
+
+// copies returns a benchmark of a function that copies the file once.
+func copies(once func() error) func(*testing.B) {
+	return func(b *testing.B) {
+		b.SetBytes(bulk)
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := once(); err != nil {
+				b.Fatal(err)
 			}
-		})
+		}
 	}
 }
 
+// pieces copies the bytes of one file in pieces of the usual size.
+func pieces(r io.Reader, w io.Writer) error {
+	piece := make([]byte, 1<<20)
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(r, bulk), piece)
+	return err
+}
+
+// stored replaces a file in a directory of this computer.
+func stored(dir string, write func(io.Writer) error) error {
+	return savefile.File(filepath.Join(dir, "bulk"), savefile.Options{},
+		func(f *os.File) error { return write(savefile.Writer(f)) })
+}
+
 // pulls copies the file from the device once.
-func pulls(b *testing.B, c *afc.Client) {
-	b.Helper()
-	n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard, afc.Transfer{})
-	if err != nil {
-		b.Fatalf("Pull: %v", err)
+func pulls(c *afc.Client, w io.Writer) error {
+	n, err := c.Pull(context.Background(), "Downloads/bulk", w, afc.Transfer{})
+	if err == nil && n != bulk {
+		err = fmt.Errorf("%d bytes, want %d", n, bulk)
 	}
-	if n != bulk {
-		b.Fatalf("Pull: %d bytes, want %d", n, bulk)
-	}
+	return err
 }
 
 // pushes copies the file to the device once.
@@ -128,7 +149,8 @@ func pushes(b *testing.B, c *afc.Client, content []byte) {
 	}
 }
 
-// BenchmarkPull copies a file from the device over usbmux, TLS and AFC.
+// BenchmarkPull copies a file from the device over usbmux, TLS and AFC, and drops it or
+// replaces a file of this computer with it.
 func BenchmarkPull(b *testing.B) {
 	d, m := served(b)
 	if err := m.Phone().Media.AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
@@ -139,11 +161,11 @@ func BenchmarkPull(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	b.SetBytes(bulk)
-	b.ReportAllocs()
-	for b.Loop() {
-		pulls(b, c)
-	}
+	dir := b.TempDir()
+	b.Run("dropped", copies(func() error { return pulls(c, io.Discard) }))
+	b.Run("stored", copies(func() error {
+		return stored(dir, func(w io.Writer) error { return pulls(c, w) })
+	}))
 }
 
 // BenchmarkPush copies a file to the device.

@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -68,7 +69,9 @@ func BenchmarkTunnelPull(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		pulls(b, c)
+		if err := pulls(c, io.Discard); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
