@@ -209,6 +209,17 @@ func TestWatchTellsAtOnce(t *testing.T) {
 	}
 }
 
+// TestScriptedIsAnother checks that the virtual device of a script is not mistaken for one that
+// the command virtual serves.
+func TestScriptedIsAnother(t *testing.T) {
+	t.Parallel()
+	h := virtualtest.Host(t, virtual.HostOptions{})
+	newProgram(t, "--usbmux", virtualtest.Listen(t, h), "-e", `
+local phone = require("imd.virtual").start{ name = "of the script" }
+print(phone:device().name, phone.udid == "`+h.Devices()[0].UDID()+`")`).
+		prints(t, "of the script\tfalse\n")
+}
+
 // TestEventJSON checks that a device that goes does not tell again why it did not answer.
 func TestEventJSON(t *testing.T) {
 	t.Parallel()

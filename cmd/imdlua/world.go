@@ -246,6 +246,10 @@ func (c *cli) stateFile(name string) string {
 	return filepath.Join(filepath.Dir(own), name)
 }
 
+// firstScripted is the phone.Options.Serial of the first virtual device that a script adds to the
+// devices of this computer. The command virtual may serve others there, which begin at 0.
+const firstScripted = 50_000
+
 // virtualHost returns the muxer of this process to which scripts connect virtual devices.
 func (c *cli) virtualHost() (*virtual.Host, error) {
 	f, err := c.finder()
@@ -258,7 +262,9 @@ func (c *cli) virtualHost() (*virtual.Host, error) {
 	if w.host != nil {
 		return w.host, nil
 	}
-	h, err := virtual.NewHost(virtual.HostOptions{Logger: c.logger()})
+	h, err := virtual.NewHost(virtual.HostOptions{
+		Device: virtual.Options{Phone: phone.Options{Serial: firstScripted}}, Logger: c.logger(),
+	})
 	if err != nil {
 		return nil, err
 	}
