@@ -118,7 +118,7 @@ func (q *Queue[T]) TryPop() (v T, ok bool, err error) {
 }
 
 // Pop takes the oldest value and waits for it. After the last value it returns why the
-// queue has ended.
+// queue has ended. What was added before ctx ended is still returned.
 func (q *Queue[T]) Pop(ctx context.Context) (T, error) {
 	for {
 		v, ok, err := q.TryPop()
@@ -129,6 +129,9 @@ func (q *Queue[T]) Pop(ctx context.Context) (T, error) {
 		case <-q.wake:
 		case <-q.ended:
 		case <-ctx.Done():
+			if v, ok, err := q.TryPop(); ok || err != nil {
+				return v, err
+			}
 			return v, ctx.Err()
 		}
 	}

@@ -183,3 +183,29 @@ func TestQueuePopEndsWithContext(t *testing.T) {
 		t.Errorf("Pop = %d, want the waiting value 7", v)
 	}
 }
+
+// late is a context that ends while Pop begins to wait, after a value was added.
+type late struct {
+	context.Context
+	add, end func()
+}
+
+func (l late) Done() <-chan struct{} {
+	l.add()
+	l.end()
+	return l.Context.Done()
+}
+
+// TestQueuePopTakesBeforeContext checks that Pop returns a value that was added before its
+// context ended.
+func TestQueuePopTakesBeforeContext(t *testing.T) {
+	t.Parallel()
+	for i := range 100 { // select chooses at random
+		q := NewQueue(QueueOptions[int]{Items: 1})
+		ctx, cancel := context.WithCancel(t.Context())
+		l := late{ctx, func() { q.Push(i) }, cancel}
+		if _, err := q.Pop(l); err != nil {
+			t.Fatalf("value %d: Pop = %v", i, err)
+		}
+	}
+}

@@ -79,7 +79,7 @@ func (q *Queue[T]) signal() {
 }
 
 // Pop waits for an element, moves up to len(dst) elements to dst, and returns their
-// number.
+// number. What was added before ctx ended is still returned.
 func (q *Queue[T]) Pop(ctx context.Context, dst []T) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -92,6 +92,9 @@ func (q *Queue[T]) Pop(ctx context.Context, dst []T) (int, error) {
 		case <-q.wake:
 		case <-q.done:
 		case <-ctx.Done():
+			if n, err := q.take(dst); n > 0 || err != nil {
+				return n, err
+			}
 			return 0, ctx.Err()
 		}
 	}

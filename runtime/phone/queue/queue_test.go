@@ -66,3 +66,29 @@ func TestClose(t *testing.T) {
 		t.Errorf("Pop of a closed queue = %v, want net.ErrClosed", err)
 	}
 }
+
+// late is a context that ends while Pop begins to wait, after an element was added.
+type late struct {
+	context.Context
+	add, end func()
+}
+
+func (l late) Done() <-chan struct{} {
+	l.add()
+	l.end()
+	return l.Context.Done()
+}
+
+// TestQueuedBeforeEnd checks that Pop returns an element that was added before its
+// context ended.
+func TestQueuedBeforeEnd(t *testing.T) {
+	t.Parallel()
+	for i := range 100 { // select chooses at random
+		q := queue.New[int](1)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := late{ctx, func() { q.Push(nil, i) }, cancel}
+		if _, err := q.Pop(l, make([]int, 1)); err != nil {
+			t.Fatalf("element %d: Pop = %v", i, err)
+		}
+	}
+}
