@@ -95,7 +95,7 @@ func TestSimulation(t *testing.T) {
 		}
 		h := NewDevice(service.Env{Phone: p})
 		connect := func() *Client {
-			return New(servicetest.Conn(t, h))
+			return New(servicetest.Conn(servicetest.Prompt(t), h))
 		}
 		c := connect()
 		if err := c.SetLocation(t.Context(), 48.8584, 2.2945); err != nil {
